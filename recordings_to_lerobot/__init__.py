@@ -1,0 +1,1 @@
+"""Turns mouse-and-keyboard screen recordings into a LeRobotDataset."""
