@@ -1,0 +1,31 @@
+# make setup   .venv with everything pinned, and the graphics libraries Miniworld needs
+# make demo    record → convert → train → evaluate → outputs/demo/report.html   (SEED=1 for another training seed)
+# make test    the whole test suite, offline
+# make lint    what a pull request must pass
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# uv where it works (a pyenv shim may exist and refuse), else our own copy of it through pip.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
+SEED ?= 1000
+
+.PHONY: setup demo test lint
+setup: $(VENV)/.installed
+demo: setup
+	$(PYTHON) -m lerobot_qwenvla.demo.pipeline --seed=$(SEED)
+
+test: setup
+	$(PYTHON) -m pytest
+
+lint: setup
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+$(VENV)/.installed: pyproject.toml requirements.lock $(filter .uv/bin/uv,$(UV))
+	$(UV) venv --quiet --allow-existing --python 3.12 $(VENV)
+	$(UV) pip install --python $(PYTHON) --constraint requirements.lock --editable ".[test]"
+	$(PYTHON) -m lerobot_qwenvla.envs.check_gl --install
+	touch $@
+
+.uv/bin/uv:
+	python3 -m venv .uv || { echo "python3 -m venv failed; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	.uv/bin/pip install --quiet uv

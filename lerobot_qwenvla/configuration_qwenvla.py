@@ -1,0 +1,156 @@
+"""Configuration of the `qwenvla` policy."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature, PreTrainedConfig
+from lerobot.optim import AdamWConfig, CosineDecayWithWarmupSchedulerConfig
+
+from .feature_store import camera_of_column, check_fingerprint
+
+QUANTIZATIONS = ("none", "4bit", "8bit")
+DTYPES = ("float32", "bfloat16")
+
+
+@PreTrainedConfig.register_subclass("qwenvla")
+@dataclass
+class QwenVLAConfig(PreTrainedConfig):
+    """A frozen Qwen3-VL that looks at a few frames, and a flow-matching expert that writes the next actions.
+
+    The state is normalised to [-1, 1] by the range seen in training, and so are actions; pictures go to the
+    backbone's own image processor unchanged.
+    """
+
+    normalization_mapping: dict[str, NormalizationMode] = field(
+        default_factory=lambda: {
+            "VISUAL": NormalizationMode.IDENTITY,
+            "STATE": NormalizationMode.MIN_MAX,
+            "ACTION": NormalizationMode.MIN_MAX,
+        }
+    )
+
+    # --- Backbone: always frozen, never part of a checkpoint, restored from here ---
+    # Hub name or local folder of a Qwen3-VL, and the Hub revision (branch, tag or commit) to take.
+    backbone: str = "Qwen/Qwen3-VL-2B-Instruct"
+    backbone_revision: str | None = None
+    # Features are the hidden states after this many text layers; later layers are never built.
+    vlm_layer: int = 14
+    # Storage of the text layers: "4bit" (NF4), "8bit" (LLM.int8) or "none". The vision tower is not quantised.
+    quantization: str = "4bit"
+    # Type of the backbone's unquantised weights, and the autocast type of the expert in training.
+    dtype: str = "bfloat16"
+
+    # --- Observation ---
+    # A picture is resized to about image_size² pixels (aspect ratio kept, sides multiples of 32).
+    image_size: int = 384
+    # Frames t - (num_frames-1)*frame_skip, ..., t - frame_skip, t; an episode's first frame is repeated before its start.
+    num_frames: int = 3
+    frame_skip: int = 2
+
+    # --- Action expert ---
+    # Actions predicted at once, and how many of them are executed before looking again.
+    chunk_size: int = 50
+    n_action_steps: int = 10
+    # Layers alternate cross-attention to the context and causal self-attention over the chunk.
+    expert_layers: int = 8
+    expert_width: int = 512
+    expert_heads: int = 8
+    # Euler steps from noise to action.
+    num_inference_steps: int = 10
+
+    # --- Training preset ---
+    optimizer_lr: float = 1e-4
+    # Learning rate of the projectors into and out of the expert, as a multiple of optimizer_lr.
+    optimizer_projector_lr_scale: float = 1.0
+    # Applies to matrices only; biases, norms and embeddings are never decayed.
+    optimizer_weight_decay: float = 0.01
+    optimizer_grad_clip_norm: float = 1.0
+    # The rate rises linearly over the warm-up and falls along a cosine to a tenth at scheduler_decay_steps;
+    # LeRobot shortens both in proportion when a run has fewer steps.
+    scheduler_warmup_steps: int = 1_000
+    scheduler_decay_steps: int = 30_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice("quantization", self.quantization, QUANTIZATIONS)
+        _check_choice("dtype", self.dtype, DTYPES)
+        for name in (
+            "vlm_layer", "num_frames", "frame_skip", "chunk_size", "n_action_steps", "expert_layers",
+            "expert_width", "expert_heads", "num_inference_steps",
+        ):  # fmt: skip
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"--policy.{name} must be at least 1, got {value}")
+        if self.image_size < 32:
+            raise ValueError(f"--policy.image_size must be at least 32 pixels, got {self.image_size}")
+        if self.n_action_steps > self.chunk_size:
+            raise ValueError(
+                f"--policy.n_action_steps={self.n_action_steps} exceeds --policy.chunk_size={self.chunk_size}: "
+                "more actions would be executed than are predicted"
+            )
+        if self.expert_width % (2 * self.expert_heads):
+            raise ValueError(
+                f"--policy.expert_width={self.expert_width} must be a multiple of twice "
+                f"--policy.expert_heads={self.expert_heads}"
+            )
+
+    @property
+    def frame_offsets(self) -> list[int]:
+        """Steps from the current frame to each frame a decision looks at, oldest first, e.g. [-4, -2, 0]."""
+        return [-self.frame_skip * age for age in reversed(range(self.num_frames))]
+
+    @property
+    def observation_delta_indices(self) -> list[int]:
+        return self.frame_offsets
+
+    @property
+    def action_delta_indices(self) -> list[int]:
+        return list(range(self.chunk_size))
+
+    @property
+    def reward_delta_indices(self) -> None:
+        return None
+
+    def set_dataset_feature_metadata(self, dataset_features: dict[str, dict[str, Any]]) -> None:
+        """Reads a dataset of precomputed features as the cameras they were computed from.
+
+        LeRobot calls this with the dataset's features before it builds the policy, so that a checkpoint trained on
+        precomputed features has the same inputs as one trained on pictures.
+
+        Raises:
+            ValueError: The features were computed by another backbone or with other settings than this config's.
+        """
+        for column, feature in dataset_features.items():
+            if camera := camera_of_column(column):
+                check_fingerprint(column, feature["info"], self)
+                self.input_features.pop(column, None)
+                self.input_features[camera] = PolicyFeature(FeatureType.VISUAL, tuple(feature["info"]["image_shape"]))
+
+    def validate_features(self) -> None:
+        if not self.image_features:
+            raise ValueError(
+                "qwenvla needs at least one camera (observation.images.*), "
+                f"got inputs {sorted(self.input_features or {})}"
+            )
+        if self.action_feature is None:
+            raise ValueError(f"qwenvla needs an 'action' output, got {sorted(self.output_features or {})}")
+
+    def get_optimizer_preset(self) -> AdamWConfig:
+        return AdamWConfig(
+            lr=self.optimizer_lr,
+            betas=(0.9, 0.95),
+            weight_decay=self.optimizer_weight_decay,
+            grad_clip_norm=self.optimizer_grad_clip_norm,
+        )
+
+    def get_scheduler_preset(self) -> CosineDecayWithWarmupSchedulerConfig:
+        return CosineDecayWithWarmupSchedulerConfig(
+            peak_lr=self.optimizer_lr,
+            decay_lr=self.optimizer_lr / 10,
+            num_warmup_steps=self.scheduler_warmup_steps,
+            num_decay_steps=self.scheduler_decay_steps,
+        )
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"--policy.{name} must be one of {', '.join(choices)}, got {value!r}")

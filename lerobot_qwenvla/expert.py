@@ -1,0 +1,93 @@
+"""The action expert: a transformer over the action chunk that predicts the flow-matching velocity.
+
+Layers alternate between cross-attention to the context (frames and state) and causal self-attention over the chunk.
+The context does not depend on the denoising time, so its keys and values are computed once per chunk.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KeysValues = list[tuple[Tensor, Tensor]]  # per cross-attention layer, each (B, H, S, D/H)
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose keys and values can be computed ahead."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:  # (B, S, D) → 2 × (B, H, S, D/H)
+        keys, values = self.key_value(tokens).chunk(2, dim=-1)
+        return self._split(keys), self._split(values)
+
+    def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, *, is_causal: bool) -> Tensor:  # (B, T, D)
+        attended = F.scaled_dot_product_attention(self._split(self.query(tokens)), keys, values, is_causal=is_causal)
+        return self.out(attended.transpose(1, 2).flatten(2))
+
+    def _split(self, tokens: Tensor) -> Tensor:  # (B, T, D) → (B, H, T, D/H)
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class ExpertLayer(nn.Module):
+    """Pre-norm attention and GELU MLP; both are scaled, shifted and gated by the denoising time.
+
+    Gates start at zero, so that a fresh layer is the identity ("adaLN-Zero", Peebles & Xie 2023).
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.attention = Attention(width, heads)
+        self.mlp_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.modulation = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, tokens: Tensor, time: Tensor, context: tuple[Tensor, Tensor] | None) -> Tensor:
+        """tokens (B, T, D), time (B, D), context keys and values; None attends causally to the tokens themselves."""
+        scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = self.modulation(time)[:, None].chunk(6, dim=-1)
+        normed = self.attention_norm(tokens) * (1 + scale_a) + shift_a
+        keys, values = context or self.attention.keys_values(normed)
+        tokens = tokens + gate_a * self.attention(normed, keys, values, is_causal=context is None)
+        normed = self.mlp_norm(tokens) * (1 + scale_m) + shift_m
+        return tokens + gate_m * self.mlp(normed)
+
+
+class ActionExpert(nn.Module):
+    """Velocity of a noisy action chunk, given context and denoising time."""
+
+    def __init__(self, *, width: int, layers: int, heads: int, chunk_size: int) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(chunk_size, width) * 0.02)
+        self.time_mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        # Cross-attention first: without context there is nothing for the chunk to agree on.
+        self.layers = nn.ModuleList(ExpertLayer(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def context_keys_values(self, context: Tensor) -> KeysValues:
+        """Keys and values of every cross-attention layer.  # context (B, S, D)"""
+        return [layer.attention.keys_values(context) for layer in self.layers[::2]]
+
+    def forward(self, tokens: Tensor, time: Tensor, context: KeysValues) -> Tensor:
+        """tokens (B, chunk, D) of noisy actions, time (B,) in [0, 1] → (B, chunk, D)"""
+        time = self.time_mlp(time_embedding(time, tokens.shape[-1]))  # (B, D)
+        tokens = tokens + self.position
+        for i, layer in enumerate(self.layers):
+            tokens = layer(tokens, time, context[i // 2] if i % 2 == 0 else None)
+        return self.norm(tokens)
+
+
+def time_embedding(time: Tensor, width: int, min_period: float = 4e-3, max_period: float = 4.0) -> Tensor:
+    """Sine and cosine of the time at log-spaced periods (the embedding of pi0).  # (B,) → (B, width)"""
+    fraction = torch.linspace(0.0, 1.0, width // 2, device=time.device)
+    period = min_period * (max_period / min_period) ** fraction  # (width/2,)
+    angle = 2 * math.pi * time[:, None] / period
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)

@@ -1,0 +1,122 @@
+"""`qwenvla-cache-features`: encodes every frame of a dataset once, and writes a dataset that `lerobot-train` trains on.
+
+Takes the arguments of `lerobot-train` (also `--config_path=run.yaml`), so that the features are those that run would
+compute, and `--features_root`, where the feature dataset goes. Train on it with `--dataset.root=FEATURES_ROOT`.
+"""
+
+import logging
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lerobot.configs import parser
+from lerobot.configs.train import TrainPipelineConfig
+from lerobot.datasets.dataset_tools import modify_features
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.utils.utils import init_logging
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from .backbone import FrozenBackbone
+from .configuration_qwenvla import QwenVLAConfig
+from .feature_store import FEATURES_DIR, column_of_camera, fingerprint
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class CacheFeaturesConfig(TrainPipelineConfig):
+    """Arguments of lerobot-train, and:"""
+
+    # Folder to write the feature dataset to; must not exist.
+    features_root: Path | None = None
+
+
+def cache_features(
+    dataset: LeRobotDataset, config: QwenVLAConfig, root: Path, *, batch_size: int = 32, num_workers: int = 0
+) -> LeRobotDataset:
+    """Writes a feature dataset of `dataset` to `root`, complete or not at all.
+
+    Raises:
+        ValueError: `dataset` has no camera, `root` exists, or a feature is too large for half precision.
+    """
+    cameras = dataset.meta.camera_keys
+    if not cameras:
+        raise ValueError(f"{dataset.root}: the dataset has no camera to compute features of")
+    root = Path(root)
+    if root.exists():
+        raise ValueError(f"{root} exists; remove it or choose another --features_root")
+    backbone = FrozenBackbone(config)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as unfinished:
+        unfinished = Path(unfinished) / "dataset"
+        columns = {}
+        for camera in cameras:
+            height, width, channels = dataset.meta.shapes[camera]
+            info = {"image_shape": [channels, height, width], **fingerprint(config)}
+            columns[column_of_camera(camera)] = (
+                np.arange(dataset.num_frames),
+                {"dtype": "int64", "shape": (1,), "names": None, "info": info},
+            )
+        modify_features(
+            dataset, add_features=columns, remove_features=cameras, output_dir=unfinished, repo_id=dataset.repo_id
+        )
+        (unfinished / FEATURES_DIR).mkdir()
+        loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
+        _write_features(loader, backbone, {camera: unfinished / FEATURES_DIR / f"{camera}.npy" for camera in cameras})
+        unfinished.rename(root)
+    return LeRobotDataset(dataset.repo_id, root=root)
+
+
+def _write_features(loader: DataLoader, backbone: FrozenBackbone, paths: dict[str, Path]) -> None:
+    tables: dict[str, np.memmap] = {}
+    row = 0
+    for batch in tqdm(loader, desc="Encoding frames", unit="batch"):
+        for camera, path in paths.items():
+            features = backbone.encode(batch[camera].to(backbone.device), batch["task"])  # (N, T, D)
+            half = features.half().cpu().numpy()
+            if not np.isfinite(half).all():
+                raise ValueError(
+                    f"{camera}: a feature of {features.abs().max():.3g} does not fit half precision; "
+                    "train on the pictures instead"
+                )
+            if camera not in tables:
+                shape = (len(loader.dataset), *half.shape[1:])
+                tables[camera] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+            tables[camera][row : row + len(half)] = half
+        row += len(half)
+    for table in tables.values():
+        table.flush()
+
+
+@parser.wrap()
+def _run(config: CacheFeaturesConfig) -> None:
+    if not isinstance(config.policy, QwenVLAConfig):
+        raise ValueError("pass --policy.type=qwenvla and the policy's other settings, or --config_path=run.yaml")
+    if config.features_root is None:
+        raise ValueError("pass --features_root, the folder to write the feature dataset to")
+    dataset = LeRobotDataset(
+        config.dataset.repo_id, root=config.dataset.root, video_backend=config.dataset.video_backend
+    )
+    cache_features(
+        dataset,
+        config.policy,
+        config.features_root,
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+    )
+    print(f"Train on it with --dataset.repo_id={dataset.repo_id} --dataset.root={config.features_root}")
+
+
+def main() -> None:
+    init_logging()
+    try:
+        _run()
+    except ValueError as error:
+        sys.exit(f"qwenvla-cache-features: {error}")
+
+
+if __name__ == "__main__":
+    main()
