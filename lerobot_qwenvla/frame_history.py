@@ -50,9 +50,8 @@ class FrameHistory:
         newest = len(self._frames) - 1
         window = [self._frames[max(0, newest + offset)] for offset in self.frame_offsets]
         current = window[-1].instructions
-        missing = [
-            frame for frame in dict.fromkeys(window) if frame.features is None or frame.instructions != current
-        ]
+        distinct = list(dict.fromkeys(window))
+        missing = [frame for frame in distinct if frame.features is None or frame.instructions != current]
         if missing:
             images = {
                 camera: torch.cat([frame.images[camera] for frame in missing]) for camera in missing[0].images
@@ -61,5 +60,5 @@ class FrameHistory:
             for frame, encoded in zip(missing, features.chunk(len(missing)), strict=True):
                 frame.features, frame.instructions = encoded, current
         self.encoded += len(missing)
-        self.reused += len(window) - len(missing)
+        self.reused += len(distinct) - len(missing)
         return torch.stack([frame.features for frame in window], dim=1)

@@ -1,0 +1,118 @@
+"""Small real parts that the policy tests are built from."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("WANDB_MODE", "disabled")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lerobot.datasets.factory import resolve_delta_timestamps
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.policies.factory import make_policy, make_pre_post_processors
+from torch.utils.data import default_collate
+
+from lerobot_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.feature_dataset import cache_features
+from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.tiny_backbone import make_tiny_backbone
+
+IMAGE_PX = 64
+CHANNELS = 5
+
+
+@pytest.fixture(scope="session")
+def backbone_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny", width=64)
+
+
+@pytest.fixture(scope="session")
+def make_config(backbone_dir: Path) -> Callable[..., QwenVLAConfig]:
+    def make(**overrides) -> QwenVLAConfig:
+        small = {
+            "backbone": str(backbone_dir),
+            "vlm_layer": 4,
+            "quantization": "none",
+            "dtype": "float32",
+            "image_size": IMAGE_PX,
+            "chunk_size": 6,
+            "n_action_steps": 2,
+            "expert_layers": 2,
+            "expert_width": 64,
+            "expert_heads": 4,
+            "device": "cpu",
+            "push_to_hub": False,
+        }
+        return QwenVLAConfig(**{**small, **overrides})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pixel_dataset(tmp_path_factory: pytest.TempPathFactory) -> LeRobotDataset:
+    """Three episodes of nine frames; the last channel never moves, like a key that was never pressed."""
+    root = tmp_path_factory.mktemp("data") / "pixels"
+    vector = {"dtype": "float32", "shape": (CHANNELS,), "names": [f"channel.{i}" for i in range(CHANNELS)]}
+    screen = {"dtype": "video", "shape": (IMAGE_PX, IMAGE_PX, 3), "names": ["height", "width", "channels"]}
+    features = {"observation.images.screen": screen, "observation.state": vector, "action": vector}
+    dataset = LeRobotDataset.create("tests/pixels", fps=10, features=features, root=root)
+    rng = np.random.default_rng(0)
+    for episode in range(3):
+        for _ in range(9):
+            blocks = rng.integers(0, 255, (IMAGE_PX // 16, IMAGE_PX // 16, 3), dtype=np.uint8)
+            numbers = rng.uniform(-1, 1, (2, CHANNELS)).astype(np.float32)
+            numbers[:, -1] = 0.0
+            dataset.add_frame(
+                {
+                    "observation.images.screen": blocks.repeat(16, axis=0).repeat(16, axis=1),
+                    "observation.state": numbers[0],
+                    "action": numbers[1],
+                    "task": f"go to box {episode}",
+                }
+            )
+        dataset.save_episode()
+    dataset.finalize()
+    return LeRobotDataset("tests/pixels", root=root, video_backend="pyav")
+
+
+@pytest.fixture(scope="session")
+def feature_dataset(
+    pixel_dataset: LeRobotDataset, make_config: Callable[..., QwenVLAConfig], tmp_path_factory: pytest.TempPathFactory
+) -> LeRobotDataset:
+    return cache_features(pixel_dataset, make_config(), tmp_path_factory.mktemp("data") / "features")
+
+
+@pytest.fixture
+def make_trainee(make_config: Callable[..., QwenVLAConfig]) -> Callable[..., QwenVLAPolicy]:
+    """A policy built as lerobot-train builds it, with weights under which every input matters."""
+
+    def make(dataset: LeRobotDataset, **overrides) -> QwenVLAPolicy:
+        torch.manual_seed(0)
+        policy = make_policy(make_config(**overrides), ds_meta=dataset.meta)
+        for name, parameter in policy.expert.named_parameters():
+            if "modulation" in name:  # zero at first: a fresh layer is the identity
+                torch.nn.init.normal_(parameter, std=0.1)
+        return policy
+
+    return make
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., dict]:
+    """A preprocessed training batch of the given rows of a dataset."""
+
+    def make(dataset: LeRobotDataset, policy: QwenVLAPolicy, rows: list[int]) -> dict:
+        timed = LeRobotDataset(
+            dataset.repo_id,
+            root=dataset.root,
+            delta_timestamps=resolve_delta_timestamps(policy.config, dataset.meta),
+            video_backend="pyav",
+        )
+        preprocessor, _ = make_pre_post_processors(policy.config, dataset_stats=dataset.meta.stats)
+        return preprocessor(default_collate([timed[row] for row in rows]))
+
+    return make

@@ -1,0 +1,25 @@
+import pytest
+
+
+def test_frames_reach_back_by_the_frame_skip(make_config):
+    assert make_config().observation_delta_indices == [-4, -2, 0]
+    assert make_config(num_frames=1).observation_delta_indices == [0]
+    assert make_config(num_frames=2, frame_skip=5).observation_delta_indices == [-5, 0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("quantization", "3bit", "--policy.quantization must be one of none, 4bit, 8bit, got '3bit'"),
+        ("dtype", "float16", "--policy.dtype must be one of float32, bfloat16, got 'float16'"),
+        ("vlm_layer", 0, "--policy.vlm_layer must be at least 1, got 0"),
+        ("num_frames", 0, "--policy.num_frames must be at least 1, got 0"),
+        ("chunk_size", 0, "--policy.chunk_size must be at least 1, got 0"),
+        ("image_size", 16, "--policy.image_size must be at least 32 pixels, got 16"),
+        ("n_action_steps", 7, "--policy.n_action_steps=7 exceeds --policy.chunk_size=6"),
+        ("expert_heads", 5, "--policy.expert_width=64 must be a multiple of twice --policy.expert_heads=5"),
+    ],
+)
+def test_impossible_settings_are_refused(make_config, field, value, message):
+    with pytest.raises(ValueError, match=message):
+        make_config(**{field: value})
