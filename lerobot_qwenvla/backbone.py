@@ -81,7 +81,11 @@ class FrozenBackbone(nn.Module):
         """Reads the weights; does nothing when they are there already."""
         if self.model is None:
             self.model = _load_model(
-                self.source, self.vlm_config, quantization=self.quantization, dtype=self.dtype, device=self.device
+                self.source,
+                self.vlm_config,
+                quantization=self.quantization,
+                dtype=self.dtype,
+                device=self.device,
             )
 
     def train(self, mode: bool = True) -> "FrozenBackbone":

@@ -43,7 +43,7 @@ class QwenVLAConfig(PreTrainedConfig):
     # --- Observation ---
     # A picture is resized to about image_size² pixels (aspect ratio kept, sides multiples of 32).
     image_size: int = 384
-    # Frames t - (num_frames-1)*frame_skip, ..., t - frame_skip, t; an episode's first frame is repeated before its start.
+    # Frames t - (num_frames-1)*frame_skip, ..., t - frame_skip, t; before an episode the first frame is repeated.
     num_frames: int = 3
     frame_skip: int = 2
 

@@ -61,7 +61,11 @@ def cache_features(
                 {"dtype": "int64", "shape": (1,), "names": None, "info": info},
             )
         modify_features(
-            dataset, add_features=columns, remove_features=cameras, output_dir=unfinished, repo_id=dataset.repo_id
+            dataset,
+            add_features=columns,
+            remove_features=cameras,
+            output_dir=unfinished,
+            repo_id=dataset.repo_id,
         )
         (unfinished / FEATURES_DIR).mkdir()
         loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)

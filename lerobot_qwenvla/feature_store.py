@@ -2,7 +2,7 @@
 
 A feature dataset is a LeRobotDataset whose cameras were replaced: instead of the video `observation.images.screen` it
 has an int64 column `observation.features.screen`, which points into `features/observation.images.screen.npy`
-(frames, tokens, width). LeRobot's own delta timestamps therefore choose the frames of a sample, and no video is decoded.
+(frames, tokens, width). LeRobot's own delta timestamps thus choose the frames of a sample, and no video is decoded.
 """
 
 from pathlib import Path

@@ -53,9 +53,7 @@ class FrameHistory:
         distinct = list(dict.fromkeys(window))
         missing = [frame for frame in distinct if frame.features is None or frame.instructions != current]
         if missing:
-            images = {
-                camera: torch.cat([frame.images[camera] for frame in missing]) for camera in missing[0].images
-            }
+            images = {camera: torch.cat([frame.images[camera] for frame in missing]) for camera in missing[0].images}
             features = self.encode(images, current * len(missing))
             for frame, encoded in zip(missing, features.chunk(len(missing)), strict=True):
                 frame.features, frame.instructions = encoded, current

@@ -1,8 +1,8 @@
 """The `qwenvla` policy: a frozen Qwen3-VL looks, a flow-matching expert writes the next actions.
 
-    frames (B, F, C, H, W) + instruction ─ frozen backbone ─→ features (B, F, T, D) ─┐
-    state (B, S) ────────────────────────────────────────────────────────────────────┤ context (B, F·T+1, W)
-    noise (B, chunk, A) ─ expert, num_inference_steps times ─→ actions (B, chunk, A) ←┘
+frames (B, F, C, H, W) + instruction ─ frozen backbone ─→ features (B, F, T, D) ─┐
+state (B, S) ────────────────────────────────────────────────────────────────────┤ context (B, F·T+1, W)
+noise (B, chunk, A) ─ expert, num_inference_steps times ─→ actions (B, chunk, A) ←┘
 """
 
 import logging
@@ -98,7 +98,10 @@ class QwenVLAPolicy(PreTrainedPolicy):
     def get_optim_params(self) -> list[dict[str, Any]]:
         """Parameter groups: projectors with their own learning rate; no decay on biases, norms and embeddings."""
         groups = []
-        for module, lr_scale in ((self.expert, 1.0), (self.projectors, self.config.optimizer_projector_lr_scale)):
+        for module, lr_scale in (
+            (self.expert, 1.0),
+            (self.projectors, self.config.optimizer_projector_lr_scale),
+        ):
             matrices = [m.weight for m in module.modules() if isinstance(m, nn.Linear)]
             ids = {id(p) for p in matrices}
             rest = [p for p in module.parameters() if id(p) not in ids]

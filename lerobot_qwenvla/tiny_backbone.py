@@ -80,7 +80,13 @@ def make_tiny_backbone(folder: Path, *, width: int = 128, text_layers: int = 6, 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen3VLForConditionalGeneration(config)
-    vision = {"patch_size": 16, "temporal_patch_size": 2, "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    vision = {
+        "patch_size": 16,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
     processor = Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(**vision),
         tokenizer=tokenizer,

@@ -81,7 +81,9 @@ def pixel_dataset(tmp_path_factory: pytest.TempPathFactory) -> LeRobotDataset:
 
 @pytest.fixture(scope="session")
 def feature_dataset(
-    pixel_dataset: LeRobotDataset, make_config: Callable[..., QwenVLAConfig], tmp_path_factory: pytest.TempPathFactory
+    pixel_dataset: LeRobotDataset,
+    make_config: Callable[..., QwenVLAConfig],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> LeRobotDataset:
     return cache_features(pixel_dataset, make_config(), tmp_path_factory.mktemp("data") / "features")
 

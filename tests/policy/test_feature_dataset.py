@@ -13,9 +13,7 @@ from lerobot_qwenvla.feature_dataset import cache_features
 ROWS = [0, 3, 8, 9, 13, 26]  # first, middle and last frames of episodes
 
 
-def test_precomputed_features_are_those_of_the_pictures(
-    pixel_dataset, feature_dataset, make_trainee, make_batch
-):
+def test_precomputed_features_are_those_of_the_pictures(pixel_dataset, feature_dataset, make_trainee, make_batch):
     from_pixels, from_features = make_trainee(pixel_dataset), make_trainee(feature_dataset)
     noise = torch.randn(len(ROWS), 6, 5)
     chunks = [
@@ -68,7 +66,7 @@ def test_missing_or_short_feature_file_is_refused(feature_dataset, make_config, 
 
 def test_existing_folder_is_never_overwritten(pixel_dataset, make_config, tmp_path):
     (tmp_path / "precious").write_text("mine")
-    with pytest.raises(ValueError, match="exists; remove it or choose another --features_root"):
+    with pytest.raises(ValueError, match=r"exists; remove it or choose another --features_root"):
         cache_features(pixel_dataset, make_config(), tmp_path)
     assert (tmp_path / "precious").read_text() == "mine"
 
@@ -77,7 +75,7 @@ def test_a_failure_half_way_leaves_nothing(pixel_dataset, make_config, backbone_
     broken = shutil.copytree(backbone_dir, tmp_path / "broken")
     (broken / "model.safetensors").unlink()
     (tmp_path / "out").mkdir()
-    with pytest.raises(ValueError, match="model.safetensors"):
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
         cache_features(pixel_dataset, make_config(backbone=str(broken)), tmp_path / "out" / "features")
     assert list((tmp_path / "out").iterdir()) == []
 

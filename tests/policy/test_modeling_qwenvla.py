@@ -170,6 +170,8 @@ def test_a_single_batch_is_overfitted(feature_dataset, make_trainee, make_batch)
 
 def test_policy_without_a_camera_is_refused(pixel_dataset, make_config):
     config = make_config()
-    config.input_features = {OBS_STATE: make_policy(make_config(), ds_meta=pixel_dataset.meta).config.robot_state_feature}
+    config.input_features = {
+        OBS_STATE: make_policy(make_config(), ds_meta=pixel_dataset.meta).config.robot_state_feature
+    }
     with pytest.raises(ValueError, match=r"at least one camera.*observation.state"):
         make_policy(config, ds_meta=pixel_dataset.meta)

@@ -6,7 +6,9 @@ from lerobot_qwenvla.tiny_backbone import make_tiny_backbone
 
 
 def test_the_same_seed_makes_the_same_weights(tmp_path):
-    folders = [make_tiny_backbone(tmp_path / name, width=64, seed=seed) for name, seed in zip("abc", (1, 1, 2))]
+    folders = [
+        make_tiny_backbone(tmp_path / name, width=64, seed=seed) for name, seed in zip("abc", (1, 1, 2), strict=True)
+    ]
     weights = [load_file(folder / "model.safetensors") for folder in folders]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
     assert not all(weights[0][name].equal(weights[2][name]) for name in weights[0])

@@ -1,0 +1,29 @@
+"""The demo's success for several training seeds, over the same recordings: all results, not the best.
+
+    python benchmarks/demo_seeds.py 1 2 3
+
+Prints one JSON line. Seeds that were trained and evaluated before are not run again.
+"""
+
+import argparse
+import json
+
+from lerobot_qwenvla.demo.pipeline import DemoConfig, stages
+from lerobot_qwenvla.demo.runner import run_stages
+from lerobot_qwenvla.demo.summary import summarize
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("seeds", type=int, nargs="+")
+    results = {}
+    for seed in parser.parse_args().seeds:
+        config = DemoConfig(seed=seed)
+        summary = summarize(config, run_stages(stages(config), config.output_dir))
+        results[seed] = summary["success"]["policy"]
+    baselines = {name: summary["success"][name] for name in ("random", "expert")}
+    print(json.dumps({"episodes": len(summary["eval_seeds"]), "policy_success": results, **baselines}))
+
+
+if __name__ == "__main__":
+    main()

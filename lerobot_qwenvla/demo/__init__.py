@@ -1,0 +1,1 @@
+"""The whole path in one command: record, convert, train, evaluate, report."""

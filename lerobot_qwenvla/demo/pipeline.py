@@ -1,0 +1,145 @@
+"""`qwenvla-demo`: from recorded play to a policy that drives, on two CPU cores.
+
+Every stage is a command that one can run by hand; what is done already is skipped.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import draccus
+import yaml
+
+from .report import write_report
+from .runner import Stage, program, run_stages
+from .summary import summarize
+
+
+@dataclass
+class DemoConfig:
+    """The whole path: record, convert, train, evaluate, report."""
+
+    # Folder for everything that is made.
+    output_dir: Path = Path("outputs/demo")
+    # Training run, in lerobot-train's format.
+    train_config: Path = Path("configs/demo.yaml")
+    # Miniworld task.
+    task: str = "OneRoom"
+    # Width and height of the recorded screen, in pixels.
+    canvas: int = 128
+    # Episodes to record; their seeds begin at 0.
+    episodes: int = 150
+    # Seed of the training run: initial weights, order of the samples, noise.
+    seed: int = 1000
+    # Episodes to evaluate on, and the seed of the first; they must be seeds that were never recorded.
+    eval_episodes: int = 50
+    eval_first_seed: int = 100_000
+    # Environments that are evaluated side by side.
+    eval_batch_size: int = 10
+
+
+def stages(config: DemoConfig) -> list[Stage]:
+    """The commands of the demo, in order."""
+    out = config.output_dir
+    train_dir = out / f"train-{config.seed}"
+    eval_dir = out / f"evaluate-{config.seed}"
+    checkpoint = train_dir / "checkpoints" / "last" / "pretrained_model"
+    training = yaml.safe_load(config.train_config.read_text())
+    env = ["--env.type=miniworld", f"--env.task={config.task}"]
+    env += [f"--env.canvas_w={config.canvas}", f"--env.canvas_h={config.canvas}"]
+    eval_seeds = [f"--episodes={config.eval_episodes}", f"--first_seed={config.eval_first_seed}"]
+    return [
+        Stage("backbone", [program("qwenvla-tiny-backbone"), str(out / "backbone")], out / "backbone"),
+        Stage(
+            "record",
+            [
+                program("qwenvla-record"), f"--output={out / 'recordings'}", f"--task={config.task}",
+                f"--episodes={config.episodes}", f"--canvas={config.canvas}",
+            ],
+            out / "recordings",
+            resumes=True,
+        ),
+        Stage(
+            "convert",
+            [
+                program("recordings-to-lerobot"), "convert", f"--input={out / 'recordings'}",
+                f"--repo_id={training['dataset']['repo_id']}", f"--root={out / 'dataset'}",
+            ],
+            out / "dataset",
+        ),
+        Stage(
+            "features",
+            [
+                program("qwenvla-cache-features"), f"--config_path={config.train_config}",
+                f"--policy.backbone={out / 'backbone'}", f"--dataset.root={out / 'dataset'}",
+                f"--features_root={out / 'features'}",
+            ],
+            out / "features",
+            inputs=(config.train_config,),
+        ),
+        Stage(
+            "baselines",
+            [
+                sys.executable, "-m", "lerobot_qwenvla.demo.baselines", f"--output={out / 'baselines.json'}",
+                f"--task={config.task}", f"--canvas={config.canvas}", *eval_seeds,
+            ],
+            out / "baselines.json",
+        ),
+        Stage(
+            f"train-{config.seed}",
+            [
+                program("lerobot-train"), f"--config_path={config.train_config}",
+                f"--policy.backbone={out / 'backbone'}", f"--dataset.root={out / 'features'}",
+                f"--output_dir={train_dir}", f"--seed={config.seed}",
+            ],
+            train_dir,
+            inputs=(config.train_config,),
+        ),
+        Stage(
+            f"evaluate-{config.seed}",
+            [
+                program("lerobot-eval"), f"--policy.path={checkpoint}", *env,
+                f"--eval.n_episodes={config.eval_episodes}", f"--eval.batch_size={config.eval_batch_size}",
+                "--eval.use_async_envs=false", f"--seed={config.eval_first_seed}", f"--output_dir={eval_dir}",
+            ],
+            eval_dir,
+        ),
+    ]  # fmt: skip
+
+
+def run(config: DemoConfig) -> dict[str, Any]:
+    """Runs the demo, writes its summary and report, and returns the summary.
+
+    Raises:
+        ValueError: The training config is missing, the policy would be evaluated on recorded seeds, or a stage failed.
+    """
+    if not config.train_config.is_file():
+        raise ValueError(f"{config.train_config}: missing; run from the project's folder, or pass --train_config")
+    if config.eval_first_seed < config.episodes:
+        raise ValueError(
+            f"--eval_first_seed={config.eval_first_seed} is among the {config.episodes} recorded seeds; "
+            f"choose {config.episodes} or more"
+        )
+    seconds = run_stages(stages(config), config.output_dir)
+    summary = summarize(config, seconds)
+    write_report(config, summary)
+    return summary
+
+
+def main() -> None:
+    try:
+        config = draccus.parse(DemoConfig, prog="qwenvla-demo")
+        summary = run(config)
+    except ValueError as error:
+        sys.exit(f"qwenvla-demo: {error}")
+    success = summary["success"]
+    print(
+        f"\nOn {config.eval_episodes} seeds never trained on, the policy reaches the goal in {success['policy']:.0%}, "
+        f"random actions in {success['random']:.0%}, the scripted expert in {success['expert']:.0%}.\n"
+        f"Open {config.output_dir / 'report.html'}"
+    )
+
+
+if __name__ == "__main__":
+    main()

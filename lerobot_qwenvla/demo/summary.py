@@ -1,0 +1,55 @@
+"""`summary.json`: what the demo measured, with the seeds and seconds behind it."""
+
+import json
+import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+from lerobot.utils.constants import CHECKPOINTS_DIR, LAST_CHECKPOINT_LINK, PRETRAINED_MODEL_DIR
+
+if TYPE_CHECKING:
+    from .pipeline import DemoConfig
+
+
+def summarize(config: "DemoConfig", seconds: dict[str, float]) -> dict[str, Any]:
+    """Collects what the stages wrote, and writes `summary.json`."""
+    out = config.output_dir
+    evaluation = json.loads((out / f"evaluate-{config.seed}" / "eval_info.json").read_text())
+    baselines = json.loads((out / "baselines.json").read_text())
+    successes = {
+        "policy": [bool(s) for task in evaluation["per_task"] for s in task["metrics"]["successes"]],
+        "random": baselines["random"],
+        "expert": baselines["expert"],
+    }
+    checkpoint = out / f"train-{config.seed}" / CHECKPOINTS_DIR / LAST_CHECKPOINT_LINK / PRETRAINED_MODEL_DIR
+    dataset = json.loads((out / "dataset" / "meta" / "info.json").read_text())
+    summary = {
+        "task": config.task,
+        "success": {player: sum(s) / len(s) for player, s in successes.items()},
+        "success_interval_95": {player: wilson_interval(sum(s), len(s)) for player, s in successes.items()},
+        "failed_seeds": {
+            player: [seed for seed, ok in zip(baselines["seeds"], s, strict=True) if not ok]
+            for player, s in successes.items()
+        },
+        "eval_seeds": baselines["seeds"],
+        "recorded_seeds": list(range(config.episodes)),
+        "train_seed": config.seed,
+        "canvas_px": config.canvas,
+        "episodes": dataset["total_episodes"],
+        "frames": dataset["total_frames"],
+        "checkpoint_bytes": (checkpoint / "model.safetensors").stat().st_size,
+        "checkpoint": str(checkpoint),
+        "seconds": seconds,
+        "seconds_total": round(sum(seconds.values()), 1),
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    return summary
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a success rate (Wilson 1927), sensible also for 0 of n and n of n."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate, z2n = successes / trials, z * z / trials
+    center = (rate + z2n / 2) / (1 + z2n)
+    half_width = z / (1 + z2n) * math.sqrt(rate * (1 - rate) / trials + z2n / (4 * trials))
+    return max(0.0, center - half_width), min(1.0, center + half_width)

@@ -1,0 +1,1 @@
+"""Miniworld played with mouse and keyboard."""

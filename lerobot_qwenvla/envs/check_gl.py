@@ -1,0 +1,80 @@
+"""Checks that the OpenGL libraries Miniworld draws with can be loaded, and says or does what is missing.
+
+    python lerobot_qwenvla/envs/check_gl.py [--install]
+
+Standard library only: run as a file it needs nothing installed.
+"""
+
+import argparse
+import ctypes
+import ctypes.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+
+LIBRARIES = ("EGL", "GL", "GLU")
+INSTALL_COMMAND = "apt-get install -y libegl1 libgl1 libglu1-mesa"
+
+
+def missing_libraries(names: Iterable[str] = LIBRARIES) -> list[str]:
+    """Those of the shared libraries (`GL` stands for libGL) that cannot be loaded into this process."""
+    return [name for name in names if not _loads(name)]
+
+
+def remedy(missing: list[str]) -> str:
+    """What to tell a person who lacks these libraries."""
+    libraries = ", ".join(f"lib{name}" for name in missing)
+    return f"Miniworld cannot draw without {libraries}. Install with: sudo {INSTALL_COMMAND}"
+
+
+def needs_libraries(platform: str = sys.platform) -> bool:
+    """Whether these libraries are something to install: elsewhere OpenGL belongs to the system."""
+    return platform.startswith("linux")
+
+
+def _loads(name: str) -> bool:
+    file_name = ctypes.util.find_library(name)
+    if file_name is None:
+        return False
+    try:
+        ctypes.CDLL(file_name)
+    except OSError:
+        return False
+    return True
+
+
+def _install() -> None:
+    subprocess.run(["apt-get", "update"], check=True)
+    subprocess.run(INSTALL_COMMAND.split(), check=True)
+
+
+def _may_install() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def main(argv: list[str] | None = None, libraries: Iterable[str] = LIBRARIES) -> int:
+    """Exit code 0 when everything can be loaded, 1 with the one command that repairs it otherwise."""
+    parser = argparse.ArgumentParser(description="Check the OpenGL libraries that Miniworld needs.")
+    parser.add_argument("--install", action="store_true", help="install what is missing (as root, with apt-get)")
+    options = parser.parse_args(argv)
+    if not needs_libraries():
+        print("OpenGL: nothing to install on this system.")
+        return 0
+    missing = missing_libraries(libraries)
+    if missing and options.install and _may_install():
+        try:
+            _install()
+        except subprocess.CalledProcessError as error:
+            print(f"`{' '.join(error.cmd)}` failed with exit code {error.returncode}.", file=sys.stderr)
+        missing = missing_libraries(libraries)
+    if missing:
+        print(remedy(missing), file=sys.stderr)
+        return 1
+    print("OpenGL: all libraries are there.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

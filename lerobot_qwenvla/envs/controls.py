@@ -1,0 +1,84 @@
+"""What the mouse-and-keyboard vector means in a Miniworld: steering, walking, hands."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, MOUSE_CHANNELS
+
+MAX_TURN_DEG = 15.0
+# Canvases from 12 pixels on have a pixel inside this zone, so that a player can always look straight ahead.
+DEAD_ZONE = 0.1
+PRESSED_ABOVE = 0.5
+
+
+@dataclass(frozen=True)
+class Controls:
+    """One tick of play.
+
+    Attributes:
+        turn_deg: Change of heading, positive to the left as in Miniworld.
+        walk: 1 forward, -1 back, 0 stand, in steps of the world.
+        sidestep: 1 right, -1 left, 0 none, in steps of the world.
+        picks_up: Takes what is in front.
+        drops: Puts down what is carried. Picking up wins where both are asked for.
+    """
+
+    turn_deg: float
+    walk: int
+    sidestep: int
+    picks_up: bool
+    drops: bool
+
+
+def input_state(action: np.ndarray) -> np.ndarray:
+    """What mouse and keyboard look like once `action` was performed: mouse in [-1, 1], the rest 0 or 1.
+
+    Args:
+        action: (len(CHANNELS),) any real dtype.
+
+    Returns:
+        (len(CHANNELS),) float32.
+
+    Raises:
+        ValueError: Wrong shape, or a value that is not finite.
+    """
+    action = np.asarray(action, dtype=np.float32)
+    if action.shape != (len(CHANNELS),):
+        raise ValueError(f"An action has shape ({len(CHANNELS)},), one value per channel, not {action.shape}.")
+    if not np.isfinite(action).all():
+        broken = [name for name, value in zip(CHANNELS, action, strict=True) if not np.isfinite(value)]
+        raise ValueError(f"Every value of an action must be finite; these are not: {', '.join(broken)}.")
+    state = (action > PRESSED_ABOVE).astype(np.float32)
+    n_mouse = len(MOUSE_CHANNELS)
+    state[:n_mouse] = np.clip(action[:n_mouse], -1.0, 1.0)
+    return state
+
+
+def decode_controls(state: np.ndarray) -> Controls:
+    """Controls of an input state.  # (len(CHANNELS),) float32, from `input_state`"""
+
+    def pressed(channel: str) -> int:
+        return int(state[CHANNEL_INDEX[channel]])
+
+    return Controls(
+        turn_deg=turn_of_mouse_x(float(state[CHANNEL_INDEX["mouse.x"]])),
+        walk=pressed("key.w") - pressed("key.s"),
+        sidestep=pressed("key.d") - pressed("key.a"),
+        picks_up=bool(pressed("button.left")),
+        drops=bool(pressed("button.right")),
+    )
+
+
+def turn_of_mouse_x(mouse_x: float) -> float:
+    """Turn in degrees (positive to the left) for a normalised mouse position in [-1, 1]."""
+    beyond = max(0.0, abs(mouse_x) - DEAD_ZONE) / (1.0 - DEAD_ZONE)
+    return float(-np.sign(mouse_x) * beyond * MAX_TURN_DEG)
+
+
+def mouse_x_of_turn(turn_deg: float) -> float:
+    """Normalised mouse position that turns by `turn_deg`, or by the most there is; 0 for no turn."""
+    if turn_deg == 0.0:
+        return 0.0
+    fraction = min(abs(turn_deg) / MAX_TURN_DEG, 1.0)
+    return float(-np.sign(turn_deg) * (DEAD_ZONE + (1.0 - DEAD_ZONE) * fraction))

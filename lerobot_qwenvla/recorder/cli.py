@@ -1,0 +1,115 @@
+"""`qwenvla-record`: records episodes of the scripted player, one folder per episode, named by its seed."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import draccus
+from draccus.utils import DraccusException
+from tqdm import tqdm
+
+from lerobot_qwenvla.envs.miniworld_env import FPS, MiniworldEnv
+from lerobot_qwenvla.envs.worlds import OpenGLMissingError
+from lerobot_qwenvla.recorder.record import record_episode
+from lerobot_qwenvla.recorder.recording_writer import META_FILE
+
+
+@dataclass
+class RecordConfig:
+    """Records episodes of the scripted player; episodes that are there already are skipped."""
+
+    # Folder for the episodes; it is made if it does not exist.
+    output: Path
+    # Miniworld task.
+    task: str = "OneRoom"
+    # How many seeds to play.
+    episodes: int = 150
+    # Seed of the first episode; the others follow it.
+    first_seed: int = 0
+    # Width and height of the screen in pixels.
+    canvas: int = 384
+    # Whether to keep episodes that miss the goal, which are no examples to imitate.
+    keep_failures: bool = False
+
+
+def record(config: RecordConfig) -> str:
+    """Record what is missing and say what was done.
+
+    Raises:
+        ValueError: Unknown task, a number out of range, or an existing episode that was recorded differently.
+    """
+    if config.episodes < 1:
+        raise ValueError(f"--episodes must be at least 1, not {config.episodes}.")
+    if config.first_seed < 0:
+        raise ValueError(f"--first_seed must not be negative, but is {config.first_seed}.")
+    folders = {
+        seed: config.output / f"episode_{seed:06d}"
+        for seed in range(config.first_seed, config.first_seed + config.episodes)
+    }
+    missing = {seed: folder for seed, folder in folders.items() if not _is_recorded(folder, config)}
+    env = MiniworldEnv(config.task, config.canvas, config.canvas)
+    failed_seeds, n_steps_kept = [], 0
+    try:
+        for seed, folder in tqdm(missing.items(), desc="Recording", unit="episode"):
+            n_steps, success = record_episode(env, folder, seed, config.keep_failures)
+            if not success:
+                failed_seeds.append(seed)
+            if folder.exists():
+                n_steps_kept += n_steps
+    finally:
+        env.close()
+    return _summary(config, len(folders) - len(missing), failed_seeds, n_steps_kept)
+
+
+def _is_recorded(folder: Path, config: RecordConfig) -> bool:
+    if not folder.exists():
+        return False
+    try:
+        meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+        recorded = (meta["env_task"], meta["canvas_w"], meta["canvas_h"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} is not an episode of this recorder; choose another --output.") from error
+    wanted = (config.task, config.canvas, config.canvas)
+    if recorded != wanted:
+        raise ValueError(
+            f"{folder} holds task {recorded[0]} at {recorded[1]}x{recorded[2]}, "
+            f"not {wanted[0]} at {wanted[1]}x{wanted[2]}; choose another --output."
+        )
+    return True
+
+
+def _summary(config: RecordConfig, n_skipped: int, failed_seeds: list[int], n_steps_kept: int) -> str:
+    n_kept = config.episodes - n_skipped - (0 if config.keep_failures else len(failed_seeds))
+    lines = [f"Recorded {n_kept} episodes, {n_steps_kept / FPS / 60:.1f} minutes of play, in {config.output}."]
+    if n_skipped:
+        lines.append(f"{n_skipped} were there already.")
+    if failed_seeds:
+        fate = "were kept" if config.keep_failures else "were not kept"
+        lines.append(f"{len(failed_seeds)} missed the goal and {fate}: seeds {', '.join(map(str, failed_seeds))}.")
+    return "\n".join(lines)
+
+
+def _with_underscores(argument: str) -> str:
+    """`--first-seed=1-2` → `--first_seed=1-2`: both spellings of an option are accepted."""
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 after a one-line error for what the user can repair."""
+    arguments = [_with_underscores(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    try:
+        config = draccus.parse(RecordConfig, args=arguments, prog="qwenvla-record")
+        print(record(config))
+    except (DraccusException, ValueError, OSError, OpenGLMissingError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted: finished episodes are complete, the same command goes on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

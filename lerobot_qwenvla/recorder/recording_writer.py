@@ -1,0 +1,94 @@
+"""Writes one episode as raw recording: `video.mp4`, `frame_ts.bin`, `events.jsonl`, `meta.json`."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import av
+import numpy as np
+
+from lerobot_qwenvla.recorder.input_device import InputEvent
+
+VIDEO_FILE = "video.mp4"
+FRAME_TICKS_FILE = "frame_ts.bin"
+EVENTS_FILE = "events.jsonl"
+META_FILE = "meta.json"
+
+# Visually lossless and fast; screen recorders write a key frame every few seconds.
+ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast"}
+KEY_FRAME_EVERY_S = 2
+
+
+class RecordingWriter:
+    """Context manager that builds an episode beside its final place and moves it there when it is finished.
+
+    Left without `finish`, by an error or on purpose, it leaves nothing behind.
+    """
+
+    def __init__(self, folder: Path, canvas_px: tuple[int, int], fps: int):
+        """Prepare the episode `folder` for frames of a size (width, height)."""
+        self._folder = folder
+        self._canvas_px = canvas_px
+        self._fps = fps
+        self._frame_ticks: list[int] = []
+
+    def __enter__(self) -> Self:
+        """Open the files.
+
+        Raises:
+            ValueError: The episode folder exists already.
+        """
+        if self._folder.exists():
+            raise ValueError(f"{self._folder} exists already, and recordings are never overwritten.")
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        self._draft = Path(tempfile.mkdtemp(prefix=f".{self._folder.name}.", dir=self._folder.parent))
+        self._video = av.open(self._draft / VIDEO_FILE, "w")
+        self._stream = self._open_stream()
+        self._events = (self._draft / EVENTS_FILE).open("w", encoding="utf-8", newline="\n")
+        return self
+
+    def add_frame(self, screen: np.ndarray, tick: int) -> None:
+        """Append a frame (canvas_h, canvas_w, 3) uint8 that was captured at `tick`."""
+        assert not self._frame_ticks or tick >= self._frame_ticks[-1], "capture times never go back"
+        frame = av.VideoFrame.from_ndarray(screen, format="rgb24")
+        frame.pts = len(self._frame_ticks)
+        self._video.mux(self._stream.encode(frame))
+        self._frame_ticks.append(tick)
+
+    def add_event(self, event: InputEvent) -> None:
+        """Append an input event."""
+        self._events.write(json.dumps(event.as_json()) + "\n")
+
+    def finish(self, meta: dict[str, Any]) -> None:
+        """Write what is left, `meta` last, and move the episode to its place."""
+        self._video.mux(self._stream.encode(None))
+        self._close_files()
+        (self._draft / FRAME_TICKS_FILE).write_bytes(_little_endian_int64(self._frame_ticks))
+        (self._draft / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        # Temporary folders are private to their owner; recordings are as open as any other new folder.
+        self._draft.chmod(self._folder.parent.stat().st_mode & 0o777)
+        self._draft.rename(self._folder)
+
+    def __exit__(self, *error: object) -> None:
+        """Remove the draft unless it was finished."""
+        self._close_files()
+        shutil.rmtree(self._draft, ignore_errors=True)
+
+    def _open_stream(self) -> av.VideoStream:
+        width_px, height_px = self._canvas_px
+        stream = self._video.add_stream("libx264", rate=self._fps, options=ENCODER_OPTIONS)
+        stream.width, stream.height = width_px, height_px
+        # Halved colour planes need even sizes; whole ones keep an odd canvas as it is.
+        stream.pix_fmt = "yuv444p" if width_px % 2 or height_px % 2 else "yuv420p"
+        stream.gop_size = KEY_FRAME_EVERY_S * self._fps
+        return stream
+
+    def _close_files(self) -> None:
+        self._video.close()
+        self._events.close()
+
+
+def _little_endian_int64(values: list[int]) -> bytes:
+    return np.array(values, dtype="<i8").tobytes()

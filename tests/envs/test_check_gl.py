@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+
+from lerobot_qwenvla.envs import check_gl
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="OpenGL belongs to the system")
+
+
+@on_linux
+def test_libraries_that_load_are_not_missing():
+    assert check_gl.missing_libraries(["c", "m"]) == []
+
+
+@on_linux
+def test_libraries_that_do_not_load_are_missing():
+    assert check_gl.missing_libraries(["c", "no-such-library"]) == ["no-such-library"]
+
+
+def test_remedy_is_one_command():
+    assert check_gl.remedy(["EGL"]).endswith("sudo apt-get install -y libegl1 libgl1 libglu1-mesa")
+
+
+@on_linux
+def test_missing_library_exits_with_1_and_the_command(capsys):
+    assert check_gl.main([], libraries=["no-such-library"]) == 1
+    message = capsys.readouterr().err
+    assert "libno-such-library" in message
+    assert "sudo apt-get install" in message
+
+
+def test_complete_libraries_exit_with_0():
+    assert check_gl.main([], libraries=["c"]) == 0
+
+
+def test_only_linux_needs_libraries():
+    assert check_gl.needs_libraries("linux")
+    assert not check_gl.needs_libraries("darwin")
+    assert not check_gl.needs_libraries("win32")
+
+
+def test_it_runs_on_a_python_without_packages():
+    # -I -S: neither site-packages nor the working folder can be imported from.
+    run = subprocess.run([sys.executable, "-I", "-S", check_gl.__file__], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
