@@ -1,0 +1,84 @@
+"""Clock arithmetic: from recorder ticks to the moments at which the rows of a dataset begin and end.
+
+Times are integer nanoseconds on the recorder's clock throughout, so that two moments compare exactly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+# Leaves room to add and subtract any two times in 64 bits.
+LIMIT_NS = 2**62
+
+# A clock that jumps by days would ask for a grid that fits no disk.
+MAX_ROWS_PER_FRAME = 1000
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The rows of an episode: row i shows one source frame and owns the events in [start, end).
+
+    Where `frame_ns` differs from `start_ns`, the picture was taken before the row begins.
+    """
+
+    frame_index: np.ndarray  # (N,) int64, index in the source video, never decreasing
+    frame_ns: np.ndarray  # (N,) int64, when that frame was captured
+    start_ns: np.ndarray  # (N,) int64
+    end_ns: np.ndarray  # (N,) int64, start of the next row
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+
+def ticks_to_ns(ticks: np.ndarray, qpc_freq: int, offset_ms: float = 0) -> np.ndarray:
+    """Recorder ticks (M,) at `qpc_freq` ticks a second → nanoseconds (M,) int64, shifted by `offset_ms`.
+
+    Raises:
+        ValueError: The times lie more than a century away.
+    """
+    # Python integers: the product of a tick and 10^9 does not fit 64 bits.
+    offset_ns = round(offset_ms * NS_PER_MS)
+    times_ns = [tick * NS_PER_S // qpc_freq + offset_ns for tick in ticks.tolist()]
+    furthest_ns = max(times_ns, key=abs)
+    if abs(furthest_ns) >= LIMIT_NS:
+        raise ValueError(
+            f"ticks at qpc_freq {qpc_freq} with offset_ms {offset_ms} reach {furthest_ns // NS_PER_S} s, "
+            "more than a century; correct qpc_freq or offset_ms, or re-export the recording"
+        )
+    return np.array(times_ns, dtype=np.int64)
+
+
+def kept_frames(frame_ticks: np.ndarray, keep_duplicates: bool = False) -> np.ndarray:
+    """Indices (K,) of the frames to keep: the first of each run of equal ticks (F,), or all."""
+    first = np.append(True, frame_ticks[1:] != frame_ticks[:-1])  # (F,)
+    return np.flatnonzero(first | keep_duplicates)
+
+
+def frames_timeline(frame_index: np.ndarray, frame_ns: np.ndarray, fps: int) -> Timeline:
+    """One row for each kept frame (K,), until the next one; the last row lasts one nominal frame period."""
+    end_ns = np.append(frame_ns[1:], frame_ns[-1] + NS_PER_S // fps)  # (K,)
+    return Timeline(frame_index, frame_ns, frame_ns, end_ns)
+
+
+def resampled_timeline(frame_index: np.ndarray, frame_ns: np.ndarray, fps: int) -> Timeline:
+    """Rows on the grid t_0 + k/fps, each with the latest kept frame (K,) at or before it.
+
+    The grid reaches as far as the recording does: to the end of the last frame's nominal period.
+
+    Raises:
+        ValueError: The frames lie so far apart that a clock must have jumped.
+    """
+    length_ns = int(frame_ns[-1] - frame_ns[0]) + NS_PER_S // fps
+    n_rows = -(-length_ns * fps // NS_PER_S)
+    if n_rows > MAX_ROWS_PER_FRAME * len(frame_ns):
+        raise ValueError(
+            f"{len(frame_ns)} frames span {length_ns // NS_PER_S} s, so --resample needs {n_rows} rows; "
+            "re-export the recording, or drop --resample"
+        )
+    # Multiplied before divided, so that rounding does not add up along the grid.
+    grid_ns = frame_ns[0] + np.arange(n_rows + 1, dtype=np.int64) * NS_PER_S // fps  # (N + 1,)
+    latest = np.searchsorted(frame_ns, grid_ns[:-1], side="right") - 1  # (N,)
+    return Timeline(frame_index[latest], frame_ns[latest], grid_ns[:-1], grid_ns[1:])

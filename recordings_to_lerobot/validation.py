@@ -1,0 +1,48 @@
+"""What all checks share: the error they raise, and how they word it."""
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class RecordingError(ValueError):
+    """Recordings that cannot be converted; `problems` has one line for each thing to repair."""
+
+    def __init__(self, *problems: str):
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StrictModel(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+
+def explain(error: ValidationError) -> str:
+    """The first problem in words: what is wrong where, and the offending value."""
+    problem = error.errors()[0]
+    field = str(problem["loc"][-1]) if problem["loc"] else None
+    if problem["type"] == "json_invalid":
+        return f"broken JSON: {problem['ctx']['error']}"
+    if problem["type"] == "missing":
+        kind = problem["input"].get("kind") if isinstance(problem["input"], dict) else None
+        return f"{kind or 'the file'} lacks `{field}`"
+    value = repr(problem["input"])
+    shown = value if len(value) <= 80 else value[:77] + "..."
+    return f"{f'`{field}` is ' if field else ''}{shown}: {problem['msg']}"
+
+
+def require_file(path: Path) -> int:
+    """Size of a file in bytes, which must exist and hold something."""
+    if not path.is_file():
+        raise RecordingError(f"{path}: missing; re-export the recording, or remove its folder")
+    size_bytes = path.stat().st_size
+    if size_bytes == 0:
+        raise RecordingError(f"{path}: empty (0 bytes); re-export the recording, or remove its folder")
+    return size_bytes
+
+
+def require_absent(path: Path) -> None:
+    """Raises RecordingError if there is anything at `path`, a dangling link included."""
+    if os.path.lexists(path):
+        raise RecordingError(f"{path}: already exists; give another --root, or delete it first")

@@ -1,0 +1,269 @@
+"""Whole conversions, read back through LeRobot, and what is left behind when they fail."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+from recordings_to_lerobot.action_schema import CHANNELS, DELTA_CHANNELS
+from recordings_to_lerobot.convert import convert
+from recordings_to_lerobot.options import ConvertConfig
+from recordings_to_lerobot.validation import RecordingError
+from tests.recordings_to_lerobot import slow_oracle
+from tests.recordings_to_lerobot.raw_recordings import (
+    FREQ,
+    RawRecording,
+    make_recording,
+    messy_ticks_and_events,
+    numbered_picture,
+    regular_ticks,
+)
+
+
+def convert_folder(folder: Path, **options) -> ConvertConfig:
+    config = ConvertConfig(input=folder / "raw", repo_id="tests/converted", root=folder / "out", **options)
+    convert(config)
+    return config
+
+
+def read_dataset(config: ConvertConfig) -> LeRobotDataset:
+    return LeRobotDataset(config.repo_id, root=config.root, video_backend="pyav")
+
+
+def make_messy(folder: Path, count: int, **meta) -> list[RawRecording]:
+    recordings = []
+    for index in range(count):
+        ticks, events = messy_ticks_and_events(seed=index)
+        own = {"offset_ms": [0, 12.5, -30][index % 3], "task": f"task {index % 2}", "seed": index}
+        folder_of_episode = folder / "raw" / f"part {index % 2}" / f"episode_{index}"
+        recordings.append(make_recording(folder_of_episode, ticks, events, **own, **meta))
+    return sorted(recordings, key=lambda recording: recording.folder)
+
+
+def assert_equals_oracle(dataset: LeRobotDataset, recordings: list[RawRecording], **options) -> None:
+    mouse = options.pop("mouse", "absolute")
+    all_rows, states, actions = [], [], []
+    for raw in recordings:
+        rows = slow_oracle.rows(raw.frame_ticks, raw.meta, **options)
+        episode_states, episode_actions = slow_oracle.labels(rows, raw.events, raw.meta, mouse)
+        all_rows += rows
+        states += episode_states
+        actions += episode_actions
+    # As Arrow, for every other format rounds the float64 column to float32.
+    table = dataset.hf_dataset.with_format("arrow")[:].to_pydict()
+    np.testing.assert_array_equal(np.float32(table["observation.state"]), states)
+    np.testing.assert_array_equal(np.float32(table["action"]), actions)
+    assert table["recording.frame_index"] == [row[0] for row in all_rows]
+    np.testing.assert_allclose(table["recording.timestamp_ms"], [float(row[1]) for row in all_rows], rtol=1e-15)
+
+
+def picture_numbers(dataset: LeRobotDataset, size: tuple[int, int] = (64, 64)) -> list[int]:
+    """Of which source frame each picture is a copy."""
+    references = np.stack([numbered_picture(number, *size) for number in range(32)]).astype(np.float32) / 255
+    pictures = [row["observation.images.screen"].permute(1, 2, 0).numpy() for row in dataset]
+    return [int(((references - picture) ** 2).mean(axis=(1, 2, 3)).argmin()) for picture in pictures]
+
+
+def test_converted_recordings_equal_the_slow_oracle_and_show_the_right_pictures(tmp_path):
+    recordings = make_messy(tmp_path, 5)
+    dataset = read_dataset(convert_folder(tmp_path))
+    assert dataset.num_episodes == 5 and dataset.fps == 10
+    assert len(dataset) == sum(len(set(raw.frame_ticks)) for raw in recordings)
+    assert dataset.meta.features["action"]["names"] == list(CHANNELS)
+    assert dataset.meta.features["observation.state"]["names"] == list(CHANNELS)
+    assert_equals_oracle(dataset, recordings)
+    assert picture_numbers(dataset) == dataset.hf_dataset.with_format("numpy")["recording.frame_index"][:].tolist()
+    tasks = [dataset[int(start)]["task"] for start in dataset.meta.episodes["dataset_from_index"]]
+    assert tasks == [raw.meta["task"] for raw in recordings]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"resample": True}, {"keep_duplicates": True}, {"mouse": "delta"}],
+    ids=lambda o: next(iter(o)),
+)
+def test_options_equal_the_slow_oracle(tmp_path, options):
+    recordings = make_messy(tmp_path, 2)
+    dataset = read_dataset(convert_folder(tmp_path, **options))
+    assert_equals_oracle(dataset, recordings, **options)
+    assert picture_numbers(dataset) == dataset.hf_dataset.with_format("numpy")["recording.frame_index"][:].tolist()
+    names = list(DELTA_CHANNELS if options.get("mouse") == "delta" else CHANNELS)
+    assert dataset.meta.features["action"]["names"] == names
+
+
+def test_every_episode_is_accounted_for(tmp_path):
+    recordings = make_messy(tmp_path, 2, player="Åsa")
+    config = convert_folder(tmp_path)
+    records = [json.loads(line) for line in (config.root / "meta/recordings.jsonl").read_text().splitlines()]
+    assert [record["source"] for record in records] == ["part 0/episode_0", "part 1/episode_1"]
+    for index, (record, raw) in enumerate(zip(records, recordings, strict=True)):
+        assert record["episode_index"] == index
+        assert record["meta"] == raw.meta
+        assert record["schema_version"] == 1
+        assert record["options"]["mouse"] == "absolute" and record["options"]["sort_events"] is False
+        counts = record["counts"]
+        assert counts["video_frames"] == len(raw.frame_ticks)
+        assert counts["rows"] == len(set(raw.frame_ticks)) == counts["video_frames"] - counts["duplicates_dropped"]
+        assert sum(counts["by_kind"].values()) == len(raw.events)
+        assert counts["unknown_kinds"] == sum(event["kind"] == "focus" for event in raw.events)
+
+
+@pytest.mark.parametrize("size", [(65, 47), (10, 8), (64, 48)])
+def test_any_canvas_size_works(tmp_path, size):
+    make_recording(tmp_path / "raw/e", canvas_w=size[0], canvas_h=size[1])
+    dataset = read_dataset(convert_folder(tmp_path))
+    assert tuple(dataset[0]["observation.images.screen"].shape) == (3, size[1], size[0])
+    assert picture_numbers(dataset, size) == [0, 1, 2, 3]
+
+
+def test_recording_of_one_frame_works(tmp_path):
+    for name in "ab":
+        make_recording(tmp_path / "raw" / name, frame_ticks=[5])
+    assert picture_numbers(read_dataset(convert_folder(tmp_path))) == [0, 0]
+
+
+def test_task_option_only_fills_in_for_episodes_without_one(tmp_path):
+    make_recording(tmp_path / "raw/a", task="  ")
+    make_recording(tmp_path / "raw/b", task="own")
+    dataset = read_dataset(convert_folder(tmp_path, task="filled in"))
+    assert [dataset[0]["task"], dataset[len(dataset) - 1]["task"]] == ["filled in", "own"]
+
+
+def test_events_out_of_order_are_converted_on_request(tmp_path):
+    ticks, events = messy_ticks_and_events(seed=1)
+    shuffled = events[5:] + events[:5]
+    raw = make_recording(tmp_path / "raw/e", ticks, shuffled)
+    dataset = read_dataset(convert_folder(tmp_path, sort_events=True))
+    ordered = sorted(shuffled, key=lambda event: event["ts"])
+    assert_equals_oracle(dataset, [RawRecording(raw.folder, ticks, ordered, raw.meta)])
+
+
+def test_root_defaults_to_the_place_where_lerobot_looks(tmp_path, monkeypatch):
+    monkeypatch.setattr("lerobot.utils.constants.HF_LEROBOT_HOME", tmp_path / "home")
+    raw = make_recording(tmp_path / "raw/e")
+    summary = convert(ConvertConfig(input=raw.folder, repo_id="tests/default"))
+    assert summary.root == tmp_path / "home/tests/default"
+    assert (summary.root / "meta/info.json").exists()
+
+
+def fails(folder: Path, **options) -> str:
+    """The message of a conversion that must fail and leave nothing behind."""
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(RecordingError) as caught:
+        convert_folder(folder, **options)
+    assert sorted(folder.rglob("*")) == before
+    return str(caught.value)
+
+
+def test_all_bad_episodes_are_named_in_one_error(tmp_path):
+    make_recording(tmp_path / "raw/good")
+    make_recording(tmp_path / "raw/bad_1", canvas_h=32)
+    (make_recording(tmp_path / "raw/bad_2").folder / "events.jsonl").write_text('{"ts": 1, "kind": "keyup"}')
+    (tmp_path / "raw/bad_1/frame_ts.bin").write_bytes(bytes(16))
+    (tmp_path / "raw/incomplete").mkdir()
+    (tmp_path / "raw/incomplete/meta.json").write_text((tmp_path / "raw/good/meta.json").read_text())
+    raw = tmp_path / "raw"
+    missing = "missing; re-export the recording, or remove its folder"
+    assert fails(tmp_path).splitlines() == [
+        f"{raw}/bad_1/video.mp4: 4 frames, but frame_ts.bin has 2 ticks; re-export the recording",
+        f"{raw}/bad_2/events.jsonl:1: keyup lacks `vk`; correct the line or re-export",
+        *(f"{raw}/incomplete/{name}: {missing}" for name in ("video.mp4", "frame_ts.bin", "events.jsonl")),
+    ]
+
+
+def test_canvas_that_disagrees_with_the_video_is_refused(tmp_path):
+    folder = make_recording(tmp_path / "raw/e").folder
+    (folder / "meta.json").write_text((folder / "meta.json").read_text().replace('"canvas_w": 64', '"canvas_w": 640'))
+    assert fails(tmp_path) == (
+        f"{folder}/video.mp4: pictures are 64×64, but the canvas in meta.json is 640×64; correct meta.json or re-export"
+    )
+
+
+def test_truncated_video_is_refused(tmp_path):
+    video = make_recording(tmp_path / "raw/e").folder / "video.mp4"
+    video.write_bytes(video.read_bytes()[:-300])
+    assert "video.mp4: damaged or cut off" in fails(tmp_path)
+
+
+@pytest.mark.parametrize(("field", "other"), [("fps", 20), ("canvas_w", 32)])
+def test_episodes_that_do_not_fit_one_dataset_are_both_named(tmp_path, field, other):
+    first = make_recording(tmp_path / "raw/a")
+    make_recording(tmp_path / "raw/b")
+    third = make_recording(tmp_path / "raw/c", **{field: other})
+    message = fails(tmp_path)
+    assert message.startswith(f"{third.folder}/meta.json: `{field}` is {float(other):g}")
+    assert f"{first.folder}/meta.json; convert them to separate datasets" in message
+
+
+def test_fractional_frame_rate_is_refused(tmp_path):
+    folder = make_recording(tmp_path / "raw/e", fps=29.97).folder
+    message = fails(tmp_path)
+    assert message.startswith(f"{folder}/meta.json: `fps` is 29.97, but LeRobot knows whole frames")
+    assert "set it to 30" in message
+
+
+def test_episode_without_a_task_is_refused(tmp_path):
+    folder = make_recording(tmp_path / "raw/e", task="").folder
+    assert fails(tmp_path) == f"{folder}/meta.json: no `task`; add the instruction there, or pass --task=TEXT"
+
+
+def test_ticks_that_lie_centuries_away_are_refused(tmp_path):
+    folder = make_recording(tmp_path / "raw/e", frame_ticks=[0, 2**60], qpc_freq=3).folder
+    assert fails(tmp_path).startswith(f"{folder}/frame_ts.bin: ticks at qpc_freq 3")
+
+
+@pytest.mark.parametrize("repo_id", ["../escape", "a/b/c", ""])
+def test_bad_repo_id_is_refused(tmp_path, repo_id):
+    make_recording(tmp_path / "raw/e")
+    with pytest.raises(RecordingError, match=r"--repo_id=.*; give it as USER/NAME"):
+        convert(ConvertConfig(input=tmp_path / "raw", repo_id=repo_id, root=tmp_path / "out"))
+
+
+def test_existing_output_is_never_touched(tmp_path):
+    make_recording(tmp_path / "raw/e")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/precious.txt").write_text("mine")
+    assert fails(tmp_path) == f"{tmp_path}/out: already exists; give another --root, or delete it first"
+    assert (tmp_path / "out/precious.txt").read_text() == "mine"
+
+
+def test_frame_that_cannot_be_decoded_leaves_nothing_behind(tmp_path):
+    # Only decoding finds damage inside a packet, when the first episodes are written already.
+    make_recording(tmp_path / "raw/a")
+    video = make_recording(tmp_path / "raw/b", regular_ticks(30), movflags="faststart").folder / "video.mp4"
+    content = bytearray(video.read_bytes())
+    start = content.index(b"mdat") + 4
+    content[start:] = bytes(len(content) - start)
+    video.write_bytes(content)
+    message = fails(tmp_path)
+    assert message.startswith(f"{video}: frame 0 cannot be decoded") and message.endswith("re-export the recording")
+
+
+def test_interrupted_conversion_leaves_nothing_behind(tmp_path):
+    for index in range(20):
+        make_recording(tmp_path / f"raw/{index}", regular_ticks(30))
+    before = sorted(tmp_path.rglob("*"))
+
+    def interrupt_once_writing() -> None:
+        while not list(tmp_path.glob(".out.partial-*/out/data/**/*.parquet")):
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt_once_writing, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        convert_folder(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_ten_years_of_uptime_do_not_overflow_the_clock(tmp_path):
+    # An uptime of ten years, which does not fit 64 bits when multiplied naively.
+    uptime = 10 * 365 * 86_400 * FREQ
+    raw = make_recording(tmp_path / "raw/e", [uptime, uptime + FREQ // 10, uptime + 3600 * FREQ])
+    dataset = read_dataset(convert_folder(tmp_path))
+    assert_equals_oracle(dataset, [raw])
