@@ -26,6 +26,6 @@ $(VENV)/.installed: pyproject.toml requirements.lock $(filter .uv/bin/uv,$(UV))
 	$(PYTHON) lerobot_qwenvla/envs/check_gl.py --install
 	touch $@
 
+# Without python3-venv, pip alone can still put uv into a folder.
 .uv/bin/uv:
-	python3 -m venv .uv || { echo "python3 -m venv failed; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
-	.uv/bin/pip install --quiet uv
+	{ python3 -m venv .uv && .uv/bin/pip install --quiet uv; } || python3 -m pip install --quiet --target .uv uv

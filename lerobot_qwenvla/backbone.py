@@ -4,11 +4,12 @@ import logging
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoProcessor, BitsAndBytesConfig, Qwen3VLConfig, Qwen3VLModel
 from transformers.utils import is_bitsandbytes_available
 
-from .configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def _load_model(
             quantization_config=_quantization_config(quantization, dtype),
             output_loading_info=True,
         )
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ValueError(f"--policy.backbone={name}: {str(error).splitlines()[0]}; download it again") from error
     if loading["missing_keys"]:
         raise ValueError(

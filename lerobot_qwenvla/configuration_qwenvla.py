@@ -6,7 +6,7 @@ from typing import Any
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature, PreTrainedConfig
 from lerobot.optim import AdamWConfig, CosineDecayWithWarmupSchedulerConfig
 
-from .feature_store import camera_of_column, check_fingerprint
+from lerobot_qwenvla.feature_store import camera_of_column, check_fingerprint
 
 QUANTIZATIONS = ("none", "4bit", "8bit")
 DTYPES = ("float32", "bfloat16")
@@ -47,6 +47,10 @@ class QwenVLAConfig(PreTrainedConfig):
     num_frames: int = 3
     frame_skip: int = 2
 
+    # Share of training samples whose state is hidden; 1 never looks at the state. What mouse and keyboard do now nearly
+    # always tells what they do next, and a policy that has learned to copy it keeps doing what it once did by mistake.
+    state_dropout: float = 0.0
+
     # --- Action expert ---
     # Actions predicted at once, and how many of them are executed before looking again.
     chunk_size: int = 50
@@ -69,29 +73,6 @@ class QwenVLAConfig(PreTrainedConfig):
     # LeRobot shortens both in proportion when a run has fewer steps.
     scheduler_warmup_steps: int = 1_000
     scheduler_decay_steps: int = 30_000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_choice("quantization", self.quantization, QUANTIZATIONS)
-        _check_choice("dtype", self.dtype, DTYPES)
-        for name in (
-            "vlm_layer", "num_frames", "frame_skip", "chunk_size", "n_action_steps", "expert_layers",
-            "expert_width", "expert_heads", "num_inference_steps",
-        ):  # fmt: skip
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"--policy.{name} must be at least 1, got {value}")
-        if self.image_size < 32:
-            raise ValueError(f"--policy.image_size must be at least 32 pixels, got {self.image_size}")
-        if self.n_action_steps > self.chunk_size:
-            raise ValueError(
-                f"--policy.n_action_steps={self.n_action_steps} exceeds --policy.chunk_size={self.chunk_size}: "
-                "more actions would be executed than are predicted"
-            )
-        if self.expert_width % (2 * self.expert_heads):
-            raise ValueError(
-                f"--policy.expert_width={self.expert_width} must be a multiple of twice "
-                f"--policy.expert_heads={self.expert_heads}"
-            )
 
     @property
     def frame_offsets(self) -> list[int]:
@@ -126,6 +107,33 @@ class QwenVLAConfig(PreTrainedConfig):
                 self.input_features[camera] = PolicyFeature(FeatureType.VISUAL, tuple(feature["info"]["image_shape"]))
 
     def validate_features(self) -> None:
+        """Checks settings and features; not at construction, where draccus would replace the messages by its own.
+
+        Raises:
+            ValueError: A setting is out of its range, or inputs and outputs are not what a policy needs.
+        """
+        _check_choice("quantization", self.quantization, QUANTIZATIONS)
+        _check_choice("dtype", self.dtype, DTYPES)
+        for name in (
+            "vlm_layer", "num_frames", "frame_skip", "chunk_size", "n_action_steps", "expert_layers",
+            "expert_width", "expert_heads", "num_inference_steps",
+        ):  # fmt: skip
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"--policy.{name} must be at least 1, got {value}")
+        if self.image_size < 32:
+            raise ValueError(f"--policy.image_size must be at least 32 pixels, got {self.image_size}")
+        if not 0.0 <= self.state_dropout <= 1.0:
+            raise ValueError(f"--policy.state_dropout must be between 0 and 1, got {self.state_dropout}")
+        if self.n_action_steps > self.chunk_size:
+            raise ValueError(
+                f"--policy.n_action_steps={self.n_action_steps} exceeds --policy.chunk_size={self.chunk_size}: "
+                "more actions would be executed than are predicted"
+            )
+        if self.expert_width % (2 * self.expert_heads):
+            raise ValueError(
+                f"--policy.expert_width={self.expert_width} must be a multiple of twice "
+                f"--policy.expert_heads={self.expert_heads}"
+            )
         if not self.image_features:
             raise ValueError(
                 "qwenvla needs at least one camera (observation.images.*), "

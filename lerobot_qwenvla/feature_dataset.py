@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from draccus.utils import DraccusException
 from lerobot.configs import parser
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.dataset_tools import modify_features
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.utils.feature_utils import dataset_to_policy_features
 from lerobot.utils.utils import init_logging
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .backbone import FrozenBackbone
-from .configuration_qwenvla import QwenVLAConfig
-from .feature_store import FEATURES_DIR, column_of_camera, fingerprint
+from lerobot_qwenvla.backbone import FrozenBackbone
+from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.feature_store import FEATURES_DIR, column_of_camera, fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +51,14 @@ def cache_features(
     if root.exists():
         raise ValueError(f"{root} exists; remove it or choose another --features_root")
     backbone = FrozenBackbone(config)
+    backbone.load()
+    shapes = dataset_to_policy_features(dataset.meta.features)
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as unfinished:
         unfinished = Path(unfinished) / "dataset"
         columns = {}
         for camera in cameras:
-            height, width, channels = dataset.meta.shapes[camera]
-            info = {"image_shape": [channels, height, width], **fingerprint(config)}
+            info = {"image_shape": list(shapes[camera].shape), **fingerprint(config)}
             columns[column_of_camera(camera)] = (
                 np.arange(dataset.num_frames),
                 {"dtype": "int64", "shape": (1,), "names": None, "info": info},
@@ -102,7 +105,10 @@ def _run(config: CacheFeaturesConfig) -> None:
     if config.features_root is None:
         raise ValueError("pass --features_root, the folder to write the feature dataset to")
     dataset = LeRobotDataset(
-        config.dataset.repo_id, root=config.dataset.root, video_backend=config.dataset.video_backend
+        config.dataset.repo_id,
+        root=config.dataset.root,
+        revision=config.dataset.revision,
+        video_backend=config.dataset.video_backend,
     )
     cache_features(
         dataset,
@@ -118,7 +124,7 @@ def main() -> None:
     init_logging()
     try:
         _run()
-    except ValueError as error:
+    except (ValueError, DraccusException) as error:
         sys.exit(f"qwenvla-cache-features: {error}")
 
 

@@ -15,7 +15,7 @@ from lerobot.utils.constants import OBS_IMAGES, OBS_PREFIX
 if TYPE_CHECKING:
     from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 
-    from .configuration_qwenvla import QwenVLAConfig
+    from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 
 COLUMN_PREFIX = f"{OBS_PREFIX}features."
 FEATURES_DIR = "features"

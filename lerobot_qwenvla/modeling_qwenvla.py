@@ -18,12 +18,12 @@ from lerobot.policies.common.flow_matching import euler_integrate, sample_noise,
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor, nn
 
-from .backbone import FrozenBackbone
-from .configuration_qwenvla import QwenVLAConfig
-from .expert import ActionExpert, KeysValues
-from .feature_store import FeatureStore, column_of_camera
-from .frame_history import FrameHistory
-from .parameter_report import parameter_report
+from lerobot_qwenvla.backbone import FrozenBackbone
+from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.expert import ActionExpert, KeysValues
+from lerobot_qwenvla.feature_store import FeatureStore, column_of_camera
+from lerobot_qwenvla.frame_history import FrameHistory
+from lerobot_qwenvla.parameter_report import parameter_report
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +42,19 @@ class Projectors(nn.Module):
         self.frame_embedding = nn.Parameter(torch.randn(frames, 1, width) * 0.02)
         self.token_embedding = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.state_in = nn.Sequential(nn.Linear(state, width), nn.LayerNorm(width)) if state else None
+        self.hidden_state = nn.Parameter(torch.zeros(width)) if state else None
         self.context_norm = nn.LayerNorm(width)
         self.action_in = nn.Linear(action, width)
         self.action_out = nn.Linear(width, action)
 
-    def context(self, features: Tensor, state: Tensor | None) -> Tensor:
-        """features (B, F, T, D), state (B, S) → (B, F·T (+1), W)"""
+    def context(self, features: Tensor, state: Tensor | None, hide_state: Tensor) -> Tensor:
+        """features (B, F, T, D), state (B, S), hide_state (B,) bool → (B, F·T (+1), W)"""
         tokens = self.feature_in(self.feature_norm(features)) + self.frame_embedding + self.token_embedding
         tokens = tokens.flatten(1, 2)
         if self.state_in is not None:
-            tokens = torch.cat([tokens, self.state_in(state.clamp(-STATE_LIMIT, STATE_LIMIT))[:, None]], dim=1)
+            state = self.state_in(state.clamp(-STATE_LIMIT, STATE_LIMIT))  # (B, W)
+            state = torch.where(hide_state[:, None], self.hidden_state, state)
+            tokens = torch.cat([tokens, state[:, None]], dim=1)
         return self.context_norm(tokens)
 
 
@@ -87,13 +90,14 @@ class QwenVLAPolicy(PreTrainedPolicy):
             chunk_size=config.chunk_size,
         )
         self.register_load_state_dict_post_hook(_expect_no_backbone)
+        self.history = FrameHistory(config.frame_offsets, self._encode)
+        self.action_queue: deque[Tensor] = deque()
         logger.info("\n%s", parameter_report(self))
-        self.reset()
 
     def reset(self) -> None:
         """Forgets the running episodes."""
-        self.history = FrameHistory(self.config.frame_offsets, self._encode)
-        self.action_queue: deque[Tensor] = deque()
+        self.history.clear()
+        self.action_queue.clear()
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """Parameter groups: projectors with their own learning rate; no decay on biases, norms and embeddings."""
@@ -166,7 +170,9 @@ class QwenVLAPolicy(PreTrainedPolicy):
         state = batch.get(OBS_STATE)
         if state is not None and state.ndim == 3:  # (B, F, S): only the current state
             state = state[:, -1]
-        return self.expert.context_keys_values(self.projectors.context(features, state))
+        dropout = self.config.state_dropout if self.training else float(self.config.state_dropout == 1)
+        hide_state = torch.rand(len(features), device=features.device) < dropout
+        return self.expert.context_keys_values(self.projectors.context(features, state, hide_state))
 
     def _images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         return {camera: batch[camera] for camera in self.config.image_features}

@@ -15,7 +15,10 @@ def parameter_report(policy: nn.Module) -> str:
         sizes = [_original_size(p) for p in parameters]
         trained = sum(size for size, p in zip(sizes, parameters, strict=True) if p.requires_grad)
         megabytes = sum(p.numel() * p.element_size() for p in parameters) / 1e6
-        rows.append((name, f"{sum(sizes):,}", f"{trained:,}", f"{megabytes:,.1f}"))
+        if parameters:
+            rows.append((name, f"{sum(sizes):,}", f"{trained:,}", f"{megabytes:,.1f}"))
+        else:
+            rows.append((name, "not loaded", "", ""))
     return "\n".join(f"{a:<12}{b:>16}{c:>14}{d:>12}" for a, b, c, d in rows)
 
 

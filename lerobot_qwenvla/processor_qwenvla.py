@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from lerobot.processor import PolicyAction, PolicyProcessorPipeline, make_default_pre_post_processors
 
-from .configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 
 
 def make_qwenvla_pre_post_processors(

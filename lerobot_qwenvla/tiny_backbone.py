@@ -95,10 +95,9 @@ def make_tiny_backbone(folder: Path, *, width: int = 128, text_layers: int = 6, 
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
-        model.save_pretrained(unfinished)
+        model.save_pretrained(unfinished := Path(unfinished) / folder.name)
         processor.save_pretrained(unfinished)
-        Path(unfinished).rename(folder)
-        Path(unfinished).mkdir()  # for the context manager to remove
+        unfinished.rename(folder)
     return folder
 
 

@@ -18,11 +18,11 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.video_utils import StreamingVideoEncoder
 
 from recordings_to_lerobot.action_encoding import EncodedEpisode
+from recordings_to_lerobot.recording import RECORDINGS_FILE
 from recordings_to_lerobot.timeline import NS_PER_MS, Timeline
 from recordings_to_lerobot.validation import require_absent
 
 SCREEN = "observation.images.screen"
-RECORDINGS_FILE = "meta/recordings.jsonl"
 
 # The encoder of the videos else reports its settings for each episode.
 os.environ.setdefault("SVT_LOG", "1")

@@ -25,6 +25,9 @@ VIDEO_FILE = "video.mp4"
 FRAME_TICKS_FILE = "frame_ts.bin"
 EVENTS_FILE = "events.jsonl"
 META_FILE = "meta.json"
+# In the converted dataset: one line per episode on where it comes from.
+RECORDINGS_FILE = "meta/recordings.jsonl"
+
 EPISODE_FILES = (VIDEO_FILE, FRAME_TICKS_FILE, EVENTS_FILE, META_FILE)
 
 T = TypeVar("T")
@@ -54,14 +57,19 @@ class Recording:
 
 
 def find_episodes(input_dir: Path) -> list[Path]:
-    """Folders at or below `input_dir` that hold any file of the layout, in natural order of their paths.
+    """Folders at or below `input_dir` that hold any file of the layout, in natural order; hidden ones are left out.
 
     Raises:
         RecordingError: There is no such folder, or no recording in it.
     """
     if not input_dir.is_dir():
         raise RecordingError(f"{input_dir}: no such folder; give the folder of your recordings as --input")
-    folders = [Path(root) for root, _, files in os.walk(input_dir) if not set(EPISODE_FILES).isdisjoint(files)]
+    folders = []
+    for root, subfolders, files in os.walk(input_dir):
+        # Hidden folders are what a recorder is still writing, or was killed over.
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        if not set(EPISODE_FILES).isdisjoint(files):
+            folders.append(Path(root))
     if not folders:
         wanted = ", ".join(EPISODE_FILES)
         raise RecordingError(f"{input_dir}: no recordings found; an episode is a folder with {wanted}")

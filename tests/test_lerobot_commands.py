@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from safetensors.torch import load_file
 
@@ -57,14 +58,29 @@ def test_record_convert_train_and_evaluate(recorded_dataset, backbone_dir, tmp_p
     assert all(Path(video).stat().st_size > 1000 for video in info["overall"]["video_paths"])
 
 
-def test_unknown_task_is_refused_with_the_known_ones(recorded_dataset, backbone_dir, tmp_path):
+def test_unknown_task_is_refused_before_training(recorded_dataset, backbone_dir, tmp_path):
     run = lerobot(
         "lerobot-train", *train_arguments(backbone_dir, recorded_dataset, tmp_path / "train"),
-        "--env.type=miniworld", "--env.task=NoSuchRoom", "--env_eval_freq=1", "--eval.n_episodes=1",
+        "--env.type=miniworld", "--env.task=NoSuchRoom", "--env_eval_freq=100",
     )  # fmt: skip
     assert run.returncode != 0
-    assert "NoSuchRoom" in run.stderr
-    assert "OneRoom" in run.stderr
+    assert "ValueError" in run.stderr.splitlines()[-1] and "OneRoom" in run.stderr.splitlines()[-1]
+    assert not (tmp_path / "train").exists()
+
+
+def test_training_on_features_resumes_where_it_was_killed(feature_dataset, backbone_dir, tmp_path):
+    settings = ["--policy.vlm_layer=4", "--policy.quantization=none", "--policy.dtype=float32"]
+    arguments = train_arguments(backbone_dir, feature_dataset, tmp_path / "train")
+    train = lerobot("lerobot-train", *arguments, *settings, "--save_freq=1")
+    assert train.returncode == 0, train.stderr
+    first = tmp_path / "train" / "checkpoints" / "000001" / "pretrained_model"
+    final = tmp_path / "train" / "checkpoints" / "000002" / "pretrained_model" / "model.safetensors"
+    uninterrupted = load_file(final)
+    final.unlink()
+    resume = lerobot("lerobot-train", f"--config_path={first / 'train_config.json'}", "--resume=true")
+    assert resume.returncode == 0, resume.stderr
+    resumed = load_file(final)
+    assert all(torch.equal(uninterrupted[name], resumed[name]) for name in uninterrupted)
 
 
 @pytest.mark.parametrize("config", ["demo.yaml", "rtx3090.yaml"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import draccus
 
-from ..recorder.play import evaluate_player
+from lerobot_qwenvla.recorder.play import evaluate_player
 
 
 @dataclass

@@ -3,6 +3,7 @@
 Every stage is a command that one can run by hand; what is done already is skipped.
 """
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import draccus
 import yaml
+from draccus.utils import DraccusException
 
-from .report import write_report
-from .runner import Stage, program, run_stages
-from .summary import summarize
+from lerobot_qwenvla.demo.report import write_report
+from lerobot_qwenvla.demo.runner import Stage, program, run_stages
+from lerobot_qwenvla.demo.summary import summarize
+from lerobot_qwenvla.feature_store import FINGERPRINT_FIELDS
 
 
 @dataclass
@@ -46,6 +49,9 @@ def stages(config: DemoConfig) -> list[Stage]:
     eval_dir = out / f"evaluate-{config.seed}"
     checkpoint = train_dir / "checkpoints" / "last" / "pretrained_model"
     training = yaml.safe_load(config.train_config.read_text())
+    # What frozen features depend on; other settings of the run can change without encoding the frames again.
+    policy = {**training["policy"], "backbone": out / "backbone"}
+    frozen = [f"--policy.{name}={policy[name]}" for name in (*FINGERPRINT_FIELDS, "device") if name in policy]
     env = ["--env.type=miniworld", f"--env.task={config.task}"]
     env += [f"--env.canvas_w={config.canvas}", f"--env.canvas_h={config.canvas}"]
     eval_seeds = [f"--episodes={config.eval_episodes}", f"--first_seed={config.eval_first_seed}"]
@@ -71,20 +77,11 @@ def stages(config: DemoConfig) -> list[Stage]:
         Stage(
             "features",
             [
-                program("qwenvla-cache-features"), f"--config_path={config.train_config}",
-                f"--policy.backbone={out / 'backbone'}", f"--dataset.root={out / 'dataset'}",
-                f"--features_root={out / 'features'}",
+                program("qwenvla-cache-features"), "--policy.type=qwenvla", *frozen,
+                f"--dataset.repo_id={training['dataset']['repo_id']}", f"--dataset.root={out / 'dataset'}",
+                f"--features_root={out / 'features'}", "--batch_size=64", "--num_workers=1",
             ],
             out / "features",
-            inputs=(config.train_config,),
-        ),
-        Stage(
-            "baselines",
-            [
-                sys.executable, "-m", "lerobot_qwenvla.demo.baselines", f"--output={out / 'baselines.json'}",
-                f"--task={config.task}", f"--canvas={config.canvas}", *eval_seeds,
-            ],
-            out / "baselines.json",
         ),
         Stage(
             f"train-{config.seed}",
@@ -105,6 +102,15 @@ def stages(config: DemoConfig) -> list[Stage]:
             ],
             eval_dir,
         ),
+        Stage(
+            "baselines",
+            [
+                sys.executable, "-m", "lerobot_qwenvla.demo.baselines", f"--output={out / 'baselines.json'}",
+                f"--task={config.task}", f"--canvas={config.canvas}", *eval_seeds,
+            ],
+            out / "baselines.json",
+            independent=True,
+        ),
     ]  # fmt: skip
 
 
@@ -123,6 +129,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
         )
     seconds = run_stages(stages(config), config.output_dir)
     summary = summarize(config, seconds)
+    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2))
     write_report(config, summary)
     return summary
 
@@ -131,7 +138,7 @@ def main() -> None:
     try:
         config = draccus.parse(DemoConfig, prog="qwenvla-demo")
         summary = run(config)
-    except ValueError as error:
+    except (ValueError, DraccusException) as error:
         sys.exit(f"qwenvla-demo: {error}")
     success = summary["success"]
     print(

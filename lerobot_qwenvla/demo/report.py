@@ -11,10 +11,10 @@ from lerobot.configs.train import TRAIN_CONFIG_NAME
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from matplotlib.figure import Figure
 
-from .figures import frame_strip, loss_curve, predicted_against_recorded, read_losses
+from lerobot_qwenvla.demo.figures import frame_strip, loss_curve, predicted_against_recorded, read_losses
 
 if TYPE_CHECKING:
-    from .pipeline import DemoConfig
+    from lerobot_qwenvla.demo.pipeline import DemoConfig
 
 
 def write_report(config: "DemoConfig", summary: dict[str, Any]) -> Path:

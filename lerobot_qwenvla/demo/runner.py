@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from tqdm import tqdm
@@ -27,6 +28,7 @@ class Stage:
         output: What the command makes; removed before it runs, unless the command goes on where it stopped.
         inputs: Files whose content the command depends on, besides what earlier stages make.
         resumes: Whether the command goes on where an interrupted run of it stopped.
+        independent: Whether it needs nothing of what other stages make, and they nothing of it.
     """
 
     name: str
@@ -34,13 +36,15 @@ class Stage:
     output: Path
     inputs: tuple[Path, ...] = ()
     resumes: bool = False
+    independent: bool = False
 
 
 def run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
     """Runs what is not done yet, in order; returns the seconds each stage took when it ran.
 
-    A stage is done if its output exists and it last succeeded with the same recipe: its command, its inputs, and the
-    recipe of the stage before it. What it prints goes to `folder/logs/NAME.log`, what is done to `folder/stages.json`.
+    A stage is done if its output exists and it last succeeded with the same recipe: its command, its inputs, the recipe
+    of the stage before it, and the version of this package. What it prints goes to `folder/logs/NAME.log`, what is done
+    to `folder/stages.json`.
 
     Raises:
         ValueError: A command failed; the message holds the end of its log.
@@ -48,25 +52,32 @@ def run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     notes_path = folder / "stages.json"
     notes = json.loads(notes_path.read_text()) if notes_path.is_file() else {}
-    recipe = ""
+    chain = version = metadata.version("lerobot_policy_qwenvla")
     for number, stage in enumerate(stages, start=1):
-        parts = [recipe, *stage.command, *(path.read_text() for path in stage.inputs)]
-        recipe = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        recipe = _recipe(stage, version if stage.independent else chain)
+        chain = chain if stage.independent else recipe
         head = f"[{number}/{len(stages)}] {stage.name}"
-        if stage.output.exists() and notes.get(stage.name, {}).get("recipe") == recipe:
-            print(f"{head}: done before, in {notes[stage.name]['seconds']:.0f} s")
+        note = notes.get(stage.name, {})
+        same_recipe = note.get("recipe") == recipe
+        if same_recipe and note["seconds"] is not None and stage.output.exists():
+            print(f"{head}: done before, in {note['seconds']:.0f} s")
             continue
         print(f"{head}: {shlex.join(stage.command)}", flush=True)
-        if not stage.resumes:
+        if not (stage.resumes and same_recipe):
             _remove(stage.output)
-        # Noted as done no longer, so that a killed run is not taken for a finished one.
-        notes.pop(stage.name, None)
+        # No seconds yet, so that a killed run is not taken for a finished one.
+        notes[stage.name] = {"recipe": recipe, "seconds": None}
         _write_json(notes_path, notes)
         start = time.monotonic()
         _run(stage.command, folder / "logs" / f"{stage.name}.log")
-        notes[stage.name] = {"recipe": recipe, "seconds": round(time.monotonic() - start, 1)}
+        notes[stage.name]["seconds"] = round(time.monotonic() - start, 1)
         _write_json(notes_path, notes)
     return {stage.name: notes[stage.name]["seconds"] for stage in stages}
+
+
+def _recipe(stage: Stage, before: str) -> str:
+    parts = [before, *stage.command, *(path.read_text() for path in stage.inputs)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _write_json(path: Path, content: dict) -> None:
@@ -94,8 +105,12 @@ def _run(command: list[str], log_path: Path) -> None:
                     if PROGRESS_BAR.search(shown := text.decode(errors="replace").strip()):
                         line.set_description_str(shown[: max(20, (line.ncols or 100) - 8)])
         except BaseException:
-            process.terminate()
-            process.wait()
+            # Ctrl-C has reached the command too, and it may need a moment to leave nothing half-made.
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                process.wait()
             raise
     if process.wait() != 0:
         end = log_path.read_text(errors="replace").replace("\r", "\n").splitlines()[-LOG_LINES_SHOWN:]

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from lerobot.utils.constants import CHECKPOINTS_DIR, LAST_CHECKPOINT_LINK, PRETRAINED_MODEL_DIR
 
+from recordings_to_lerobot.recording import RECORDINGS_FILE
+
 if TYPE_CHECKING:
-    from .pipeline import DemoConfig
+    from lerobot_qwenvla.demo.pipeline import DemoConfig
 
 
 def summarize(config: "DemoConfig", seconds: dict[str, float]) -> dict[str, Any]:
-    """Collects what the stages wrote, and writes `summary.json`."""
+    """Collects what the stages of a finished run wrote."""
     out = config.output_dir
     evaluation = json.loads((out / f"evaluate-{config.seed}" / "eval_info.json").read_text())
     baselines = json.loads((out / "baselines.json").read_text())
@@ -23,7 +25,10 @@ def summarize(config: "DemoConfig", seconds: dict[str, float]) -> dict[str, Any]
     }
     checkpoint = out / f"train-{config.seed}" / CHECKPOINTS_DIR / LAST_CHECKPOINT_LINK / PRETRAINED_MODEL_DIR
     dataset = json.loads((out / "dataset" / "meta" / "info.json").read_text())
-    summary = {
+    with (out / "dataset" / RECORDINGS_FILE).open() as recordings:
+        recorded_seeds = [json.loads(line)["meta"]["seed"] for line in recordings]
+    assert set(recorded_seeds).isdisjoint(baselines["seeds"])
+    return {
         "task": config.task,
         "success": {player: sum(s) / len(s) for player, s in successes.items()},
         "success_interval_95": {player: wilson_interval(sum(s), len(s)) for player, s in successes.items()},
@@ -32,7 +37,7 @@ def summarize(config: "DemoConfig", seconds: dict[str, float]) -> dict[str, Any]
             for player, s in successes.items()
         },
         "eval_seeds": baselines["seeds"],
-        "recorded_seeds": list(range(config.episodes)),
+        "recorded_seeds": recorded_seeds,
         "train_seed": config.seed,
         "canvas_px": config.canvas,
         "episodes": dataset["total_episodes"],
@@ -42,8 +47,6 @@ def summarize(config: "DemoConfig", seconds: dict[str, float]) -> dict[str, Any]
         "seconds": seconds,
         "seconds_total": round(sum(seconds.values()), 1),
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
-    return summary
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable
 
 LIBRARIES = ("EGL", "GL", "GLU")
-INSTALL_COMMAND = "apt-get install -y libegl1 libgl1 libglu1-mesa"
+PACKAGES = ("libegl1", "libgl1", "libglu1-mesa")  # Debian's and Ubuntu's names
 
 
 def missing_libraries(names: Iterable[str] = LIBRARIES) -> list[str]:
@@ -25,8 +25,10 @@ def missing_libraries(names: Iterable[str] = LIBRARIES) -> list[str]:
 
 def remedy(missing: list[str]) -> str:
     """What to tell a person who lacks these libraries."""
-    libraries = ", ".join(f"lib{name}" for name in missing)
-    return f"Miniworld cannot draw without {libraries}. Install with: sudo {INSTALL_COMMAND}"
+    problem = f"Miniworld cannot draw without {', '.join(f'lib{name}' for name in missing)}."
+    if shutil.which("apt-get") is None:
+        return f"{problem} Install the packages of your system that hold them."
+    return f"{problem} Install with: sudo sh -c 'apt-get update; apt-get install -y {' '.join(PACKAGES)}'"
 
 
 def needs_libraries(platform: str = sys.platform) -> bool:
@@ -46,8 +48,9 @@ def _loads(name: str) -> bool:
 
 
 def _install() -> None:
-    subprocess.run(["apt-get", "update"], check=True)
-    subprocess.run(INSTALL_COMMAND.split(), check=True)
+    # Lists of one unreachable source need not keep the others from having the packages.
+    subprocess.run(["apt-get", "update"], check=False)
+    subprocess.run(["apt-get", "install", "-y", *PACKAGES], check=True)
 
 
 def _may_install() -> bool:

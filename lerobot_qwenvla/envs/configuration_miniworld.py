@@ -58,6 +58,15 @@ class MiniworldEnvConfig(EnvConfig):
             "episode_length": self.episode_length,
         }
 
+    def get_env_processors(self):
+        """LeRobot's identity pipelines; LeRobot asks for them before it trains, early enough to refuse a wrong task.
+
+        Raises:
+            ValueError: Unknown task.
+        """
+        find_task(self.task)
+        return super().get_env_processors()
+
     def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, gym.vector.VectorEnv]]:
         """One vector environment, `{"miniworld": {0: env}}`.
 

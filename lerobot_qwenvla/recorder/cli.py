@@ -1,6 +1,7 @@
 """`qwenvla-record`: records episodes of the scripted player, one folder per episode, named by its seed."""
 
 import json
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from lerobot_qwenvla.envs.miniworld_env import FPS, MiniworldEnv
 from lerobot_qwenvla.envs.worlds import OpenGLMissingError
 from lerobot_qwenvla.recorder.record import record_episode
-from lerobot_qwenvla.recorder.recording_writer import META_FILE
+from recordings_to_lerobot.recording import META_FILE
 
 
 @dataclass
@@ -98,6 +99,8 @@ def _with_underscores(argument: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 after a one-line error for what the user can repair."""
+    # A polite kill shall clean up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = [_with_underscores(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     try:
         config = draccus.parse(RecordConfig, args=arguments, prog="qwenvla-record")

@@ -10,11 +10,7 @@ import av
 import numpy as np
 
 from lerobot_qwenvla.recorder.input_device import InputEvent
-
-VIDEO_FILE = "video.mp4"
-FRAME_TICKS_FILE = "frame_ts.bin"
-EVENTS_FILE = "events.jsonl"
-META_FILE = "meta.json"
+from recordings_to_lerobot.recording import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE, VIDEO_FILE
 
 # Visually lossless and fast; screen recorders write a key frame every few seconds.
 ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast"}

@@ -85,6 +85,13 @@ def test_folder_without_weights_is_refused(make_config, broken_backbone):
         FrozenBackbone(make_config(backbone=str(broken_backbone))).load()
 
 
+def test_folder_with_truncated_weights_is_refused(make_config, broken_backbone):
+    weights = broken_backbone / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"--policy\.backbone=.*broken: .*download it again"):
+        FrozenBackbone(make_config(backbone=str(broken_backbone))).load()
+
+
 def test_folder_with_some_weights_missing_is_refused(make_config, broken_backbone):
     weights = load_file(broken_backbone / "model.safetensors")
     del weights["model.visual.blocks.0.norm1.weight"]

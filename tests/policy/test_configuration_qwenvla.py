@@ -17,9 +17,10 @@ def test_frames_reach_back_by_the_frame_skip(make_config):
         ("chunk_size", 0, "--policy.chunk_size must be at least 1, got 0"),
         ("image_size", 16, "--policy.image_size must be at least 32 pixels, got 16"),
         ("n_action_steps", 7, "--policy.n_action_steps=7 exceeds --policy.chunk_size=6"),
+        ("state_dropout", 1.5, "--policy.state_dropout must be between 0 and 1, got 1.5"),
         ("expert_heads", 5, "--policy.expert_width=64 must be a multiple of twice --policy.expert_heads=5"),
     ],
 )
 def test_impossible_settings_are_refused(make_config, field, value, message):
     with pytest.raises(ValueError, match=message):
-        make_config(**{field: value})
+        make_config(**{field: value}).validate_features()

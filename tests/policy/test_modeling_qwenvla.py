@@ -1,8 +1,12 @@
+import numpy as np
 import pytest
 import torch
-from lerobot.policies.factory import make_policy
+from lerobot.datasets.factory import resolve_delta_timestamps
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors.torch import load_file, save_file
+from torch.utils.data import default_collate
 
 from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
 
@@ -112,7 +116,8 @@ def test_no_gradient_reaches_the_backbone(pixel_dataset, make_trainee, make_batc
     assert all(p.grad is not None for module in (policy.expert, policy.projectors) for p in module.parameters())
 
 
-def test_padded_actions_do_not_count(pixel_dataset, make_trainee, make_batch):
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_padded_actions_do_not_count(pixel_dataset, make_trainee, make_batch, reduction):
     policy = make_trainee(pixel_dataset)
     batch = make_batch(pixel_dataset, policy, [7, 8])  # two and one actions before the end of the episode
     assert batch["action_is_pad"].sum(1).tolist() == [4, 5]
@@ -120,10 +125,34 @@ def test_padded_actions_do_not_count(pixel_dataset, make_trainee, make_batch):
     for padding in (0.0, 100.0):
         torch.manual_seed(0)
         batch[ACTION][batch["action_is_pad"]] = padding
-        losses.append(policy(batch, reduction="none")[0])
+        losses.append(policy(batch, reduction=reduction)[0])
     # The expert is causal, so that what stands behind an action cannot change it.
     torch.testing.assert_close(losses[0], losses[1])
-    assert losses[0].shape == (2,)
+    assert losses[0].shape == (() if reduction == "mean" else (2,))
+
+
+def test_the_state_matters_unless_it_is_always_hidden(pixel_dataset, make_trainee):
+    observation, noise = episode(1, 2)[0], torch.randn(2, 6, 5)
+    elsewhere = {**observation, OBS_STATE: -observation[OBS_STATE]}
+    for dropout in (0.0, 0.5, 1.0):
+        policy = make_trainee(pixel_dataset, state_dropout=dropout)
+        chunks = []
+        for seen in (observation, elsewhere):
+            policy.reset()
+            chunks.append(policy.predict_action_chunk(seen, noise=noise))
+        assert torch.equal(*chunks) == (dropout == 1.0)
+
+
+def test_hidden_states_do_not_reach_the_loss(pixel_dataset, make_trainee, make_batch):
+    policy = make_trainee(pixel_dataset, state_dropout=0.5).train()
+    batch = make_batch(pixel_dataset, policy, [1] * 64)
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        losses.append(policy(batch, reduction="none")[0])
+        batch[OBS_STATE] = -batch[OBS_STATE]
+    unchanged = (losses[0] == losses[1]).float().mean()
+    assert 0.25 < unchanged < 0.75
 
 
 def test_every_trained_parameter_is_in_one_optimizer_group(pixel_dataset, make_trainee):
@@ -175,3 +204,32 @@ def test_policy_without_a_camera_is_refused(pixel_dataset, make_config):
     }
     with pytest.raises(ValueError, match=r"at least one camera.*observation.state"):
         make_policy(config, ds_meta=pixel_dataset.meta)
+
+
+def test_two_cameras_of_different_shape_and_no_state(make_config, tmp_path):
+    features = {
+        "observation.images.left": {"dtype": "image", "shape": (64, 64, 3), "names": ["height", "width", "channels"]},
+        "observation.images.wide": {"dtype": "image", "shape": (32, 128, 3), "names": ["height", "width", "channels"]},
+        "action": {"dtype": "float32", "shape": (2,), "names": None},
+    }
+    dataset = LeRobotDataset.create("tests/two", fps=10, features=features, root=tmp_path / "two", use_videos=False)
+    for i in range(4):
+        frame = {"observation.images.left": np.full((64, 64, 3), 9 * i, np.uint8)}
+        frame |= {"observation.images.wide": np.full((32, 128, 3), 7 * i, np.uint8)}
+        dataset.add_frame({**frame, "action": np.full(2, i, np.float32), "task": "go"})
+    dataset.save_episode()
+    dataset.finalize()
+    policy = make_policy(make_config(), ds_meta=dataset.meta)
+    timed = LeRobotDataset(
+        "tests/two", root=dataset.root, delta_timestamps=resolve_delta_timestamps(policy.config, dataset.meta)
+    )
+    preprocessor, _ = make_pre_post_processors(policy.config, dataset_stats=dataset.meta.stats)
+    batch = preprocessor(default_collate([timed[0], timed[3]]))
+    loss, _ = policy(batch)
+    loss.backward()
+    observation = {
+        "observation.images.left": torch.rand(2, 3, 64, 64),
+        "observation.images.wide": torch.rand(2, 3, 32, 128),
+        "task": ["go", "stop"],
+    }
+    assert policy.select_action(observation).shape == (2, 2)

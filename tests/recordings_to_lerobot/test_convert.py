@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
+from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+from lerobot_qwenvla.recorder.record import record_episode
 from recordings_to_lerobot.action_schema import CHANNELS, DELTA_CHANNELS
 from recordings_to_lerobot.convert import convert
 from recordings_to_lerobot.options import ConvertConfig
@@ -81,6 +84,27 @@ def test_converted_recordings_equal_the_slow_oracle_and_show_the_right_pictures(
     assert picture_numbers(dataset) == dataset.hf_dataset.with_format("numpy")["recording.frame_index"][:].tolist()
     tasks = [dataset[int(start)]["task"] for start in dataset.meta.episodes["dataset_from_index"]]
     assert tasks == [raw.meta["task"] for raw in recordings]
+
+
+def test_twenty_recorded_episodes_equal_the_slow_oracle_and_what_was_played(tmp_path):
+    env = MiniworldEnv(canvas_w=64, canvas_h=64)
+    folders = [tmp_path / "raw" / f"episode_{seed:06d}" for seed in range(20)]
+    played = [record_episode(env, folder, seed)[0] for seed, folder in enumerate(folders)]
+    env.close()
+    recordings = [read_raw(folder) for folder in folders]
+    dataset = read_dataset(convert_folder(tmp_path))
+    assert len(dataset) == sum(len(set(raw.frame_ticks)) for raw in recordings) == sum(played)
+    assert sum(len(raw.frame_ticks) for raw in recordings) > len(dataset)  # the recorder wrote duplicates
+    assert_equals_oracle(dataset, recordings)
+
+
+def read_raw(folder: Path) -> RawRecording:
+    return RawRecording(
+        folder,
+        [tick for (tick,) in struct.iter_unpack("<q", (folder / "frame_ts.bin").read_bytes())],
+        [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()],
+        json.loads((folder / "meta.json").read_text()),
+    )
 
 
 @pytest.mark.parametrize(

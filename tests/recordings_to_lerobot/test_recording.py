@@ -31,6 +31,13 @@ def test_input_folder_may_be_an_episode_itself(tmp_path):
     assert find_episodes(recording.folder) == [recording.folder]
 
 
+def test_folder_that_a_recorder_was_killed_over_is_left_out(tmp_path):
+    recording = make_recording(tmp_path / "whole")
+    (tmp_path / ".half").mkdir()
+    (tmp_path / ".half" / "video.mp4").write_bytes(b"\0")
+    assert find_episodes(tmp_path) == [recording.folder]
+
+
 def test_folder_without_recordings_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(RecordingError, match=r"no recordings found; an episode is a folder with video\.mp4"):
