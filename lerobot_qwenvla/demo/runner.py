@@ -47,7 +47,8 @@ def run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
     to `folder/stages.json`.
 
     Raises:
-        ValueError: A command failed; the message holds the end of its log.
+        ValueError: A command failed, and the message holds the end of its log; or there is something in the place of an
+            output that was not made by an earlier run.
     """
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     notes_path = folder / "stages.json"
@@ -62,6 +63,10 @@ def run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
         if same_recipe and note["seconds"] is not None and stage.output.exists():
             print(f"{head}: done before, in {note['seconds']:.0f} s")
             continue
+        if not note and stage.output.exists():
+            raise ValueError(
+                f"{stage.output} exists but was not made here; move it away, or choose another --output_dir"
+            )
         print(f"{head}: {shlex.join(stage.command)}", flush=True)
         if not (stage.resumes and same_recipe):
             _remove(stage.output)

@@ -47,6 +47,13 @@ def test_a_missing_output_is_made_again(tmp_path):
     assert (tmp_path / "a").read_text() == "x\n"
 
 
+def test_what_somebody_else_put_there_is_never_removed(tmp_path):
+    (tmp_path / "a").write_text("precious")
+    with pytest.raises(ValueError, match="exists but was not made here; move it away, or choose another --output_dir"):
+        run_stages([writes(tmp_path / "a", "x")], tmp_path)
+    assert (tmp_path / "a").read_text() == "precious"
+
+
 def test_a_failed_stage_says_why_and_starts_over(tmp_path):
     code = f"open({str(tmp_path / 'a')!r}, 'a').write('half'); raise SystemExit('disk on fire')"
     stage = Stage("train", [sys.executable, "-c", code], tmp_path / "a")
