@@ -8,7 +8,8 @@ Prints one JSON line. Seeds that were trained and evaluated before are not run a
 import argparse
 import json
 
-from lerobot_qwenvla.demo.pipeline import DemoConfig, stages
+from lerobot_qwenvla.demo.options import DemoConfig
+from lerobot_qwenvla.demo.pipeline import stages
 from lerobot_qwenvla.demo.runner import run_stages
 from lerobot_qwenvla.demo.summary import summarize
 

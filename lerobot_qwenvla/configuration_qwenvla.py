@@ -6,10 +6,12 @@ from typing import Any
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature, PreTrainedConfig
 from lerobot.optim import AdamWConfig, CosineDecayWithWarmupSchedulerConfig
 
-from lerobot_qwenvla.feature_store import camera_of_column, check_fingerprint
+from lerobot_qwenvla.feature_store import camera_of_column
 
 QUANTIZATIONS = ("none", "4bit", "8bit")
 DTYPES = ("float32", "bfloat16")
+# What the frozen features of a picture depend on, besides the picture and the instruction.
+FEATURE_SETTINGS = ("backbone", "backbone_revision", "vlm_layer", "quantization", "dtype", "image_size")
 
 
 @PreTrainedConfig.register_subclass("qwenvla")
@@ -102,9 +104,21 @@ class QwenVLAConfig(PreTrainedConfig):
         """
         for column, feature in dataset_features.items():
             if camera := camera_of_column(column):
-                check_fingerprint(column, feature["info"], self)
+                self._check_feature_settings(column, feature["info"])
                 self.input_features.pop(column, None)
                 self.input_features[camera] = PolicyFeature(FeatureType.VISUAL, tuple(feature["info"]["image_shape"]))
+
+    def feature_settings(self) -> dict[str, Any]:
+        """The settings that frozen features depend on."""
+        return {name: getattr(self, name) for name in FEATURE_SETTINGS}
+
+    def _check_feature_settings(self, column: str, computed_with: dict[str, Any]) -> None:
+        for name, wanted in self.feature_settings().items():
+            if (got := computed_with[name]) != wanted:
+                raise ValueError(
+                    f"the dataset's {column} was computed with {name}={got!r}, but the policy has {wanted!r}; "
+                    f"pass --policy.{name}={got} or run qwenvla-cache-features again"
+                )
 
     def validate_features(self) -> None:
         """Checks settings and features; not at construction, where draccus would replace the messages by its own.

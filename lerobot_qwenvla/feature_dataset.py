@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from lerobot_qwenvla.backbone import FrozenBackbone
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.feature_store import FEATURES_DIR, column_of_camera, fingerprint
+from lerobot_qwenvla.feature_store import FEATURES_DIR, column_of_camera
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def cache_features(
         unfinished = Path(unfinished) / "dataset"
         columns = {}
         for camera in cameras:
-            info = {"image_shape": list(shapes[camera].shape), **fingerprint(config)}
+            info = {"image_shape": list(shapes[camera].shape), **config.feature_settings()}
             columns[column_of_camera(camera)] = (
                 np.arange(dataset.num_frames),
                 {"dtype": "int64", "shape": (1,), "names": None, "info": info},

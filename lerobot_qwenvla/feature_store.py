@@ -6,7 +6,7 @@ has an int64 column `observation.features.screen`, which points into `features/o
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,12 +15,8 @@ from lerobot.utils.constants import OBS_IMAGES, OBS_PREFIX
 if TYPE_CHECKING:
     from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 
-    from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
-
 COLUMN_PREFIX = f"{OBS_PREFIX}features."
 FEATURES_DIR = "features"
-# Features are those of the policy only if all of these agree.
-FINGERPRINT_FIELDS = ("backbone", "backbone_revision", "vlm_layer", "quantization", "dtype", "image_size")
 
 
 def column_of_camera(camera: str) -> str:
@@ -31,21 +27,6 @@ def column_of_camera(camera: str) -> str:
 def camera_of_column(column: str) -> str | None:
     """`observation.features.screen` → `observation.images.screen`; None for any other column."""
     return f"{OBS_IMAGES}.{column.removeprefix(COLUMN_PREFIX)}" if column.startswith(COLUMN_PREFIX) else None
-
-
-def fingerprint(config: "QwenVLAConfig") -> dict[str, Any]:
-    """The settings that frozen features depend on."""
-    return {name: getattr(config, name) for name in FINGERPRINT_FIELDS}
-
-
-def check_fingerprint(column: str, info: dict[str, Any], config: "QwenVLAConfig") -> None:
-    """Raises ValueError if the features in `column` were not computed as `config` would compute them."""
-    for name, wanted in fingerprint(config).items():
-        if info[name] != wanted:
-            raise ValueError(
-                f"the dataset's {column} was computed with {name}={info[name]!r}, but the policy has {wanted!r}; "
-                f"pass --policy.{name}={info[name]} or run qwenvla-cache-features again"
-            )
 
 
 class FeatureStore:

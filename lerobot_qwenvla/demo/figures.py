@@ -31,8 +31,8 @@ def frame_strip(dataset: LeRobotDataset, episode: int, frames: int = 8) -> Figur
     """Frames of a recorded episode with the mouse of the action drawn on them and its keys below."""
     start, end = (dataset.meta.episodes[episode][f"dataset_{side}_index"] for side in ("from", "to"))
     rows = np.linspace(start, end - 1, frames).round().astype(int)
-    figure = Figure(figsize=(1.45 * frames, 2.25), layout="constrained")
-    axes = figure.subplots(2, frames, height_ratios=[3, 1])
+    figure = Figure(figsize=(1.45 * frames, 2.2), layout="constrained")
+    axes = figure.subplots(2, frames, height_ratios=[2.6, 1])
     for (screen, keyboard), row in zip(axes.T, rows, strict=True):
         item = dataset[int(row)]
         picture = item[f"{OBS_IMAGES}.screen"].permute(1, 2, 0).numpy()  # (H, W, 3)
@@ -52,7 +52,8 @@ def _draw_screen(axes: Axes, picture: np.ndarray, action: np.ndarray) -> None:
     center_px = (width_px - 1) / 2, (height_px - 1) / 2
     axes.annotate("", cursor_px, center_px, arrowprops={"arrowstyle": "-", "color": "white", "lw": 1.5, "alpha": 0.8})
     axes.plot(*cursor_px, "o", color="white", markeredgecolor="black", markersize=7)
-    axes.set(xticks=[], yticks=[], xlim=(-0.5, width_px - 0.5), ylim=(height_px - 0.5, -0.5))
+    axes.set(xlim=(-0.5, width_px - 0.5), ylim=(height_px - 0.5, -0.5))
+    axes.axis("off")
 
 
 def _draw_keyboard(axes: Axes, action: np.ndarray) -> None:
@@ -64,11 +65,11 @@ def _draw_keyboard(axes: Axes, action: np.ndarray) -> None:
             key.upper(),
             ha="center",
             va="center",
-            fontsize=8,
+            fontsize=7,
             color="white" if pressed else GREY,
             bbox={"boxstyle": "round,pad=0.35", "facecolor": BLUE if pressed else "white", "edgecolor": GREY},
         )
-    axes.set(xlim=(-1.6, 3.6), ylim=(-1.7, 0.7))
+    axes.set(xlim=(-1.6, 3.6), ylim=(-1.6, 0.6))
     axes.axis("off")
 
 

@@ -5,41 +5,17 @@ Every stage is a command that one can run by hand; what is done already is skipp
 
 import json
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import draccus
 import yaml
 from draccus.utils import DraccusException
 
+from lerobot_qwenvla.configuration_qwenvla import FEATURE_SETTINGS
+from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.report import write_report
 from lerobot_qwenvla.demo.runner import Stage, program, run_stages
 from lerobot_qwenvla.demo.summary import summarize
-from lerobot_qwenvla.feature_store import FINGERPRINT_FIELDS
-
-
-@dataclass
-class DemoConfig:
-    """The whole path: record, convert, train, evaluate, report."""
-
-    # Folder for everything that is made.
-    output_dir: Path = Path("outputs/demo")
-    # Training run, in lerobot-train's format.
-    train_config: Path = Path("configs/demo.yaml")
-    # Miniworld task.
-    task: str = "OneRoom"
-    # Width and height of the recorded screen, in pixels.
-    canvas: int = 128
-    # Episodes to record; their seeds begin at 0.
-    episodes: int = 150
-    # Seed of the training run: initial weights, order of the samples, noise.
-    seed: int = 1000
-    # Episodes to evaluate on, and the seed of the first; they must be seeds that were never recorded.
-    eval_episodes: int = 50
-    eval_first_seed: int = 100_000
-    # Environments that are evaluated side by side.
-    eval_batch_size: int = 10
 
 
 def stages(config: DemoConfig) -> list[Stage]:
@@ -51,7 +27,7 @@ def stages(config: DemoConfig) -> list[Stage]:
     training = yaml.safe_load(config.train_config.read_text())
     # What frozen features depend on; other settings of the run can change without encoding the frames again.
     policy = {**training["policy"], "backbone": out / "backbone"}
-    frozen = [f"--policy.{name}={policy[name]}" for name in (*FINGERPRINT_FIELDS, "device") if name in policy]
+    frozen = [f"--policy.{name}={policy[name]}" for name in (*FEATURE_SETTINGS, "device") if name in policy]
     env = ["--env.type=miniworld", f"--env.task={config.task}"]
     env += [f"--env.canvas_w={config.canvas}", f"--env.canvas_h={config.canvas}"]
     eval_seeds = [f"--episodes={config.eval_episodes}", f"--first_seed={config.eval_first_seed}"]
@@ -140,6 +116,8 @@ def main() -> None:
         summary = run(config)
     except (ValueError, DraccusException) as error:
         sys.exit(f"qwenvla-demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nqwenvla-demo: interrupted; the same command goes on where it stopped")
     success = summary["success"]
     print(
         f"\nOn {config.eval_episodes} seeds never trained on, the policy reaches the goal in {success['policy']:.0%}, "

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from lerobot.configs.train import TRAIN_CONFIG_NAME
@@ -12,12 +12,10 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from matplotlib.figure import Figure
 
 from lerobot_qwenvla.demo.figures import frame_strip, loss_curve, predicted_against_recorded, read_losses
-
-if TYPE_CHECKING:
-    from lerobot_qwenvla.demo.pipeline import DemoConfig
+from lerobot_qwenvla.demo.options import DemoConfig
 
 
-def write_report(config: "DemoConfig", summary: dict[str, Any]) -> Path:
+def write_report(config: DemoConfig, summary: dict[str, Any]) -> Path:
     """Writes the page of a finished demo run, and returns its path."""
     out = config.output_dir
     checkpoint = Path(summary["checkpoint"])

@@ -3,17 +3,15 @@
 import json
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lerobot.utils.constants import CHECKPOINTS_DIR, LAST_CHECKPOINT_LINK, PRETRAINED_MODEL_DIR
 
+from lerobot_qwenvla.demo.options import DemoConfig
 from recordings_to_lerobot.recording import RECORDINGS_FILE
 
-if TYPE_CHECKING:
-    from lerobot_qwenvla.demo.pipeline import DemoConfig
 
-
-def summarize(config: "DemoConfig", seconds: dict[str, float]) -> dict[str, Any]:
+def summarize(config: DemoConfig, seconds: dict[str, float]) -> dict[str, Any]:
     """Collects what the stages of a finished run wrote."""
     out = config.output_dir
     evaluation = json.loads((out / f"evaluate-{config.seed}" / "eval_info.json").read_text())

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lerobot_qwenvla.demo.pipeline import DemoConfig, run
+from lerobot_qwenvla.demo.options import DemoConfig
+from lerobot_qwenvla.demo.pipeline import run
 
 
 @pytest.fixture
