@@ -13,8 +13,7 @@ from draccus.utils import DraccusException
 
 from lerobot_qwenvla.configuration_qwenvla import FEATURE_SETTINGS
 from lerobot_qwenvla.demo.options import DemoConfig
-from lerobot_qwenvla.demo.report import write_report
-from lerobot_qwenvla.demo.runner import Stage, program, run_stages
+from lerobot_qwenvla.demo.runner import Stage, program, run_command, run_stages
 from lerobot_qwenvla.demo.summary import summarize
 
 
@@ -106,7 +105,8 @@ def run(config: DemoConfig) -> dict[str, Any]:
     seconds = run_stages(stages(config), config.output_dir)
     summary = summarize(config, seconds)
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2))
-    write_report(config, summary)
+    report = [sys.executable, "-m", "lerobot_qwenvla.demo.report", str(config.output_dir)]
+    run_command(report, config.output_dir / "logs" / "report.log")
     return summary
 
 

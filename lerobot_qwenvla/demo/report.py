@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,16 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from matplotlib.figure import Figure
 
 from lerobot_qwenvla.demo.figures import frame_strip, loss_curve, predicted_against_recorded, read_losses
-from lerobot_qwenvla.demo.options import DemoConfig
 
 
-def write_report(config: DemoConfig, summary: dict[str, Any]) -> Path:
-    """Writes the page of a finished demo run, and returns its path."""
-    out = config.output_dir
+def write_report(out: Path) -> Path:
+    """Writes the page of a finished demo run to its folder, and returns its path."""
+    summary = json.loads((out / "summary.json").read_text())
+    seed = summary["train_seed"]
     checkpoint = Path(summary["checkpoint"])
     training = json.loads((checkpoint / TRAIN_CONFIG_NAME).read_text())
     dataset = LeRobotDataset(training["dataset"]["repo_id"], root=out / "dataset", video_backend="pyav")
-    rollouts = _rollouts(out / f"evaluate-{config.seed}" / "eval_info.json", summary["eval_seeds"])
+    rollouts = _rollouts(out / f"evaluate-{seed}" / "eval_info.json", summary["eval_seeds"])
     environment = Environment(
         loader=PackageLoader("lerobot_qwenvla.demo", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -29,7 +30,7 @@ def write_report(config: DemoConfig, summary: dict[str, Any]) -> Path:
         summary=summary,
         instruction=dataset.meta.tasks.index[0],
         frame_strip=_svg(frame_strip(dataset, episode=0)),
-        loss_curve=_svg(loss_curve(*read_losses(out / "logs" / f"train-{config.seed}.log", training["log_freq"]))),
+        loss_curve=_svg(loss_curve(*read_losses(out / "logs" / f"train-{seed}.log", training["log_freq"]))),
         prediction=_svg(predicted_against_recorded(checkpoint)),
         rollouts=rollouts,
     )
@@ -55,3 +56,7 @@ def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg")
     return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+if __name__ == "__main__":
+    print(write_report(Path(sys.argv[1])))

@@ -1,5 +1,6 @@
 """Runs the stages of a pipeline as commands: skips what is done, shows one line of progress, keeps full logs."""
 
+import fcntl
 import hashlib
 import json
 import re
@@ -47,10 +48,21 @@ def run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
     to `folder/stages.json`.
 
     Raises:
-        ValueError: A command failed, and the message holds the end of its log; or there is something in the place of an
-            output that was not made by an earlier run.
+        ValueError: A command failed, and the message holds the end of its log; or another run is at work in `folder`;
+            or there is something in the place of an output that was not made by an earlier run.
     """
     (folder / "logs").mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{folder}: another run is at work here; wait for it, or choose another --output_dir"
+            ) from error
+        return _run_stages(stages, folder)
+
+
+def _run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
     notes_path = folder / "stages.json"
     notes = json.loads(notes_path.read_text()) if notes_path.is_file() else {}
     chain = version = metadata.version("lerobot_policy_qwenvla")
@@ -74,7 +86,7 @@ def run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
         notes[stage.name] = {"recipe": recipe, "seconds": None}
         _write_json(notes_path, notes)
         start = time.monotonic()
-        _run(stage.command, folder / "logs" / f"{stage.name}.log")
+        run_command(stage.command, folder / "logs" / f"{stage.name}.log")
         notes[stage.name]["seconds"] = round(time.monotonic() - start, 1)
         _write_json(notes_path, notes)
     return {stage.name: notes[stage.name]["seconds"] for stage in stages}
@@ -98,7 +110,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _run(command: list[str], log_path: Path) -> None:
+def run_command(command: list[str], log_path: Path) -> None:
+    """Runs a command; shows its progress bars on one line, and writes all it prints to `log_path`.
+
+    Raises:
+        ValueError: It failed; the message holds the end of the log.
+    """
     with log_path.open("wb") as log, tqdm(total=0, bar_format="      {desc}", leave=False) as line:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:

@@ -54,6 +54,21 @@ def test_what_somebody_else_put_there_is_never_removed(tmp_path):
     assert (tmp_path / "a").read_text() == "precious"
 
 
+def test_two_runs_in_one_folder_do_not_meet(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from lerobot_qwenvla.demo.runner import run_stages
+try:
+    run_stages([], Path({str(tmp_path)!r}))
+except ValueError as error:
+    sys.exit(str(error))
+"""
+    second = Stage("second", [sys.executable, "-c", code], tmp_path / "a")
+    with pytest.raises(ValueError, match="another run is at work here; wait for it, or choose another --output_dir"):
+        run_stages([second], tmp_path)
+
+
 def test_a_failed_stage_says_why_and_starts_over(tmp_path):
     code = f"open({str(tmp_path / 'a')!r}, 'a').write('half'); raise SystemExit('disk on fire')"
     stage = Stage("train", [sys.executable, "-c", code], tmp_path / "a")
