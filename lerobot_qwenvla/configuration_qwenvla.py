@@ -120,11 +120,11 @@ class QwenVLAConfig(PreTrainedConfig):
                     f"pass --policy.{name}={got} or run qwenvla-cache-features again"
                 )
 
-    def validate_features(self) -> None:
-        """Checks settings and features; not at construction, where draccus would replace the messages by its own.
+    def validate_settings(self) -> None:
+        """Checks the settings; not at construction, where draccus would replace the messages by its own.
 
         Raises:
-            ValueError: A setting is out of its range, or inputs and outputs are not what a policy needs.
+            ValueError: A setting is out of its range.
         """
         _check_choice("quantization", self.quantization, QUANTIZATIONS)
         _check_choice("dtype", self.dtype, DTYPES)
@@ -148,6 +148,13 @@ class QwenVLAConfig(PreTrainedConfig):
                 f"--policy.expert_width={self.expert_width} must be a multiple of twice "
                 f"--policy.expert_heads={self.expert_heads}"
             )
+
+    def validate_features(self) -> None:
+        """Checks inputs and outputs.
+
+        Raises:
+            ValueError: They are not what a policy needs.
+        """
         if not self.image_features:
             raise ValueError(
                 "qwenvla needs at least one camera (observation.images.*), "

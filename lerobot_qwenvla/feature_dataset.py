@@ -42,7 +42,8 @@ def cache_features(
     """Writes a feature dataset of `dataset` to `root`, complete or not at all.
 
     Raises:
-        ValueError: `dataset` has no camera, `root` exists, or a feature is too large for half precision.
+        ValueError: `dataset` has no camera, `root` exists, a setting is out of its range, or a feature is too large for
+            half precision.
     """
     cameras = dataset.meta.camera_keys
     if not cameras:
@@ -50,6 +51,7 @@ def cache_features(
     root = Path(root)
     if root.exists():
         raise ValueError(f"{root} exists; remove it or choose another --features_root")
+    config.validate_settings()
     backbone = FrozenBackbone(config)
     backbone.load()
     shapes = dataset_to_policy_features(dataset.meta.features)

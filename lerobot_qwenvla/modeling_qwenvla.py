@@ -62,7 +62,8 @@ class QwenVLAPolicy(PreTrainedPolicy):
     """LeRobot policy; see `QwenVLAConfig` for its settings.
 
     Raises:
-        ValueError: The config's inputs lack a camera or its outputs an action, or the backbone can't be restored.
+        ValueError: A setting is out of its range, the inputs lack a camera or the outputs an action, or the backbone
+            can't be restored.
     """
 
     config_class = QwenVLAConfig
@@ -70,6 +71,7 @@ class QwenVLAPolicy(PreTrainedPolicy):
 
     def __init__(self, config: QwenVLAConfig, dataset_meta: LeRobotDatasetMetadata | None = None, **_: Any) -> None:
         super().__init__(config)
+        config.validate_settings()
         config.validate_features()
         self.backbone = FrozenBackbone(config)
         self.feature_store = FeatureStore(dataset_meta) if dataset_meta is not None else None

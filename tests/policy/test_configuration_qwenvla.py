@@ -23,4 +23,4 @@ def test_frames_reach_back_by_the_frame_skip(make_config):
 )
 def test_impossible_settings_are_refused(make_config, field, value, message):
     with pytest.raises(ValueError, match=message):
-        make_config(**{field: value}).validate_features()
+        make_config(**{field: value}).validate_settings()
