@@ -279,9 +279,14 @@ def test_interrupted_conversion_leaves_nothing_behind(tmp_path):
             time.sleep(0.005)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A process started in the background, as tests may be, ignores the signal unless told otherwise.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt_once_writing, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        convert_folder(tmp_path)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            convert_folder(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert sorted(tmp_path.rglob("*")) == before
 
 
