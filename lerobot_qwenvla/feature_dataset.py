@@ -4,7 +4,6 @@ Takes the arguments of `lerobot-train` (also `--config_path=run.yaml`), so that 
 compute, and `--features_root`, where the feature dataset goes. Train on it with `--dataset.root=FEATURES_ROOT`.
 """
 
-import logging
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ from tqdm import tqdm
 from lerobot_qwenvla.backbone import FrozenBackbone
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.feature_store import FEATURES_DIR, column_of_camera
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass

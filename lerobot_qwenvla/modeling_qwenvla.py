@@ -132,11 +132,9 @@ class QwenVLAPolicy(PreTrainedPolicy):
         context = self._context(self._frame_features(batch), batch)
         error = F.mse_loss(self._velocity(x_t, time, context), velocity, reduction="none").mean(-1)  # (B, chunk)
         is_real = ~batch["action_is_pad"] if "action_is_pad" in batch else torch.ones_like(error, dtype=torch.bool)
-        per_sample = (error * is_real).sum(1) / is_real.sum(1)  # an episode's last step still has one real action
-        if reduction == "none":
-            return per_sample, {"loss": per_sample.mean().item()}
-        loss = error[is_real].mean()
-        return loss, {}
+        if reduction == "none":  # an episode's last step still has one real action
+            return (error * is_real).sum(1) / is_real.sum(1), {}
+        return error[is_real].mean(), {}
 
     @torch.no_grad()
     def predict_action_chunk(self, batch: dict[str, Any], noise: Tensor | None = None) -> Tensor:
@@ -145,11 +143,11 @@ class QwenVLAPolicy(PreTrainedPolicy):
         `noise` (B, chunk, A) fixes the sample.
         """
         self.eval()
-        context = self._context(self._frame_features(batch), batch)
+        features = self._frame_features(batch)
+        context = self._context(features, batch)
         if noise is None:
-            batch_size = len(context[0][0])
-            shape = (batch_size, self.config.chunk_size, self.config.action_feature.shape[0])
-            noise = sample_noise(shape, context[0][0].device)
+            shape = (len(features), self.config.chunk_size, self.config.action_feature.shape[0])
+            noise = sample_noise(shape, features.device)
         return euler_integrate(
             lambda x_t, time: self._velocity(x_t, time, context), noise, self.config.num_inference_steps
         )

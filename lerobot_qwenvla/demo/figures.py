@@ -22,7 +22,7 @@ matplotlib.rcParams.update(
     {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path"}
 )
 
-BLUE, ORANGE, GREY, RED = "#1f5fbf", "#d9730d", "#8a8f98", "#d63b30"
+BLUE, ORANGE, GREY = "#1f5fbf", "#d9730d", "#8a8f98"
 # Rows and columns of the keys drawn below a frame, as on a keyboard.
 KEYBOARD = {"w": (0, 1), "a": (1, 0), "s": (1, 1), "d": (1, 2)}
 
