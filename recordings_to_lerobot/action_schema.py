@@ -8,9 +8,15 @@ Mouse channels are positions on the canvas in [-1, 1] (or, in delta datasets, `m
 canvas widths and heights); every other channel is 1 while pressed and 0 otherwise.
 """
 
+from typing import Literal
+
 import numpy as np
 
 SCHEMA_VERSION = 1
+
+MouseMode = Literal["absolute", "delta"]
+# Keys of a vocabulary in channel order, each with the virtual-key codes that press it.
+KeyCodes = dict[str, tuple[int, ...]]
 
 MOUSE_CHANNELS = ("mouse.x", "mouse.y")
 MOUSE_DELTA_CHANNELS = ("mouse.dx", "mouse.dy")
@@ -19,7 +25,7 @@ MOUSE_DELTA_CHANNELS = ("mouse.dx", "mouse.dy")
 BUTTON_BITS = {"left": 1, "right": 2, "middle": 4}
 
 # Windows virtual-key codes; the first code of a key is the one the recorder writes.
-KEY_CODES: dict[str, tuple[int, ...]] = {
+KEY_CODES: KeyCodes = {
     **{letter: (ord(letter.upper()),) for letter in "wasdqerf"},
     "space": (0x20,),
     "shift": (0x10, 0xA0, 0xA1),  # either, left, right
@@ -35,8 +41,14 @@ KEY_CODES: dict[str, tuple[int, ...]] = {
 }
 KEY_OF_CODE = {code: name for name, codes in KEY_CODES.items() for code in codes}
 
-CHANNELS = (*MOUSE_CHANNELS, *(f"button.{b}" for b in BUTTON_BITS), *(f"key.{k}" for k in KEY_CODES))
-DELTA_CHANNELS = (*MOUSE_DELTA_CHANNELS, *CHANNELS[len(MOUSE_CHANNELS) :])
+
+def channel_names(mouse: MouseMode, key_codes: KeyCodes = KEY_CODES) -> tuple[str, ...]:
+    """Names of the channels of state and action, in order."""
+    mouse_channels = MOUSE_CHANNELS if mouse == "absolute" else MOUSE_DELTA_CHANNELS
+    return (*mouse_channels, *(f"button.{b}" for b in BUTTON_BITS), *(f"key.{k}" for k in key_codes))
+
+
+CHANNELS = channel_names("absolute")
 CHANNEL_INDEX = {name: i for i, name in enumerate(CHANNELS)}
 
 

@@ -1,65 +1,94 @@
 """The command `recordings-to-lerobot`."""
 
 import dataclasses
+import importlib
 import json
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import draccus
 import yaml
 from draccus.utils import DecodingError
-from rich.console import Console
-from rich.table import Table
 
-from recordings_to_lerobot.convert import ConvertSummary, convert
-from recordings_to_lerobot.options import ConvertConfig
 from recordings_to_lerobot.validation import RecordingError
 
 PROGRAM = "recordings-to-lerobot"
-USAGE = f"""usage: {PROGRAM} convert --input=DIR --repo_id=USER/NAME [--root=DIR] [options]
 
-Turns mouse-and-keyboard screen recordings into a LeRobotDataset.
-All options: {PROGRAM} convert --help
-"""
 
+@dataclass(frozen=True)
+class Command:
+    """One of the commands: a dataclass of options and a function of it that returns the exit code."""
+
+    module: str
+    config: str
+    about: str
+
+    def load(self) -> tuple[type, object]:
+        """The dataclass and the function; importing them can take seconds."""
+        module = importlib.import_module(self.module)
+        return getattr(module, self.config), module.run
+
+
+_HERE = "recordings_to_lerobot.commands"
+COMMANDS = {
+    "inspect": Command("recordings_to_lerobot.inspection.command", "InspectConfig", "see what is in recordings"),
+    "convert": Command(f"{_HERE}.convert", "ConvertConfig", "convert recordings, or add new ones to a dataset"),
+    "verify": Command(f"{_HERE}.verify", "VerifyConfig", "compare a dataset with the recordings it was made from"),
+    "replay": Command("lerobot_qwenvla.envs.replay", "ReplayConfig", "play a dataset of Miniworld again"),
+    "explain": Command(f"{_HERE}.explain", "ExplainConfig", "show what was recorded around a row of a dataset"),
+    "push": Command(f"{_HERE}.push", "PushConfig", "upload a dataset to the Hub with its card"),
+}
 _EXIT_USER_ERROR = 2
 _EXIT_INTERRUPTED = 130
 
 
+def usage() -> str:
+    """What `--help` says."""
+    commands = "\n".join(f"  {name:9}{command.about}" for name, command in COMMANDS.items())
+    return f"""usage: {PROGRAM} COMMAND --option=value ...
+
+Turns mouse-and-keyboard screen recordings into a LeRobotDataset.
+
+{commands}
+
+All options of a command: {PROGRAM} COMMAND --help
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, 2 for what the user can repair, or 130 when interrupted."""
+    """Runs a command; returns its exit code, 2 for what the user can repair, or 130 when interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
     if args[:1] in (["-h"], ["--help"]):
-        print(USAGE, end="")
+        print(usage(), end="")
         return 0
-    if args[:1] != ["convert"]:
-        return _fail(f"unknown command {shlex.join(args[:1]) or '(none)'}; the only one is `convert`")
+    if not args or args[0] not in COMMANDS:
+        return _fail(f"unknown command {shlex.join(args[:1]) or '(none)'}; give one of {', '.join(COMMANDS)}")
     # A polite kill shall clean up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        config = draccus.parse(ConvertConfig, args=normalize_args(args[1:]), prog=f"{PROGRAM} convert")
-        summary = convert(config)
+        config_class, run = COMMANDS[args[0]].load()
+        options = normalize_args(args[1:], config_class)
+        return run(draccus.parse(config_class, args=options, prog=f"{PROGRAM} {args[0]}"))
     except RecordingError as error:
         return _fail(*error.problems)
     except (DecodingError, yaml.YAMLError, OSError) as error:
         return _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted; the same command goes on where this one was", file=sys.stderr)
         return _EXIT_INTERRUPTED
-    _print_summary(summary)
-    return 0
 
 
-def normalize_args(args: Sequence[str]) -> list[str]:
+def normalize_args(args: Sequence[str], config_class: type) -> list[str]:
     """Brings the ways of writing an option to the one that draccus reads.
 
     `--sort-events` and `--sort_events` are the same, a switch needs no value, and text is taken literally,
     where draccus would read `--task="red: then blue"` as YAML.
     """
-    types = {field.name: field.type for field in dataclasses.fields(ConvertConfig)}
+    types = {field.name: field.type for field in dataclasses.fields(config_class)}
     normalized: list[str] = []
     rest = list(args)
     while rest:
@@ -82,21 +111,3 @@ def _fail(*problems: str) -> int:
     for problem in problems:
         print(f"{PROGRAM}: error: {problem}", file=sys.stderr)
     return _EXIT_USER_ERROR
-
-
-def _print_summary(summary: ConvertSummary) -> None:
-    table = Table("", "", title=f"Converted to {summary.repo_id}", show_header=False)
-    table.add_row("episodes", f"{summary.episodes:,}")
-    table.add_row("frames", f"{summary.frames:,}")
-    table.add_row("buttons and keys used", ", ".join(summary.used_channels) or "none")
-    for name, count in summary.findings.items():
-        if count:
-            table.add_row(name.replace("_", " "), f"{count:,}")
-    table.add_row("seconds", f"{summary.seconds:.1f}")
-    table.add_row("dataset", str(summary.root))
-    console = Console()
-    console.print(table)
-    dataset = shlex.join([f"--dataset.repo_id={summary.repo_id}", f"--dataset.root={summary.root}"])
-    # Outside the table and unwrapped, so that it can be copied.
-    console.print("Next, train on it:", style="bold")
-    print(f"  lerobot-train --policy.type=qwenvla --policy.push_to_hub=false {dataset}")

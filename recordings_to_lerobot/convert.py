@@ -1,96 +1,182 @@
-"""Converts a folder of recordings: checks all of them, then writes the dataset."""
+"""Converts a folder of recordings: prepares every episode by itself, then writes the dataset from what is ready."""
 
+import functools
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from itertools import compress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from recordings_to_lerobot.action_encoding import EncodedEpisode
-from recordings_to_lerobot.action_schema import CHANNELS, DELTA_CHANNELS, SCHEMA_VERSION
-from recordings_to_lerobot.labelling import label_recording
-from recordings_to_lerobot.options import ConvertConfig
-from recordings_to_lerobot.preflight import Episode, check_episodes
-from recordings_to_lerobot.recording import VIDEO_FILE, Recording, read_recording
-from recordings_to_lerobot.timeline import Timeline, kept_frames
-from recordings_to_lerobot.validation import RecordingError, require_absent
-from recordings_to_lerobot.video import iterate_frames
+from recordings_to_lerobot.action_schema import KEY_CODES, KeyCodes, channel_names
+from recordings_to_lerobot.dataset_layout import QUARANTINE_FILE, write_json_lines
+from recordings_to_lerobot.existing import ExistingDataset, read_existing
+from recordings_to_lerobot.options import ConvertConfig, LabelOptions
+from recordings_to_lerobot.planning import choose_format, common_layout, disagreement, why_not_copied
+from recordings_to_lerobot.preparation import Outline, Preparation, encode_episode, prepare
+from recordings_to_lerobot.recording import VIDEO_FILE, find_episodes
+from recordings_to_lerobot.splits import assign_splits, check_shares
+from recordings_to_lerobot.staging import Workplace
+from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.vocabulary import read_key_codes
+from recordings_to_lerobot.workers import run_in_processes
 
-# Not input and root: paths of the machine that converted say nothing to the one that reads.
-_RECORDED_OPTIONS = ("task", "mouse", "resample", "keep_duplicates", "sort_events")
 
-# Counts that a user wants to see at the end, for each may mean that something is wrong with the recordings.
-_FINDINGS = (
-    "duplicates_dropped",
-    "events_reordered",
-    "events_before_first_row",
-    "events_after_last_row",
-    "unknown_kinds",
-    "positions_outside_canvas",
-    "key_auto_repeats",
-    "unmatched_key_ups",
-    "keys_outside_vocabulary",
-)
+@dataclass
+class Plan:
+    """What is written, and what is left out and why."""
+
+    outlines: list[Outline]
+    already_there: int
+    not_copied: dict[Path, str]  # by folder: why its video is encoded; all others are copied
+    problems: dict[Path, tuple[str, ...]]  # by folder: why it is left out
+
+    def refuse(self, folder: Path, problems: Iterable[str]) -> None:
+        """Leaves a recording out."""
+        self.problems[folder] = tuple(problems)
+        self.outlines = [outline for outline in self.outlines if outline.folder != folder]
+
+    def check(self, strict: bool) -> None:
+        """Raises RecordingError if nothing is left, or with `strict` if anything was left out."""
+        if self.problems and (strict or (not self.outlines and not self.already_there)):
+            raise RecordingError(*(problem for problems in self.problems.values() for problem in problems))
 
 
 @dataclass(frozen=True)
 class ConvertSummary:
-    """What a finished conversion wrote, and what it found on the way; counts are sums over all episodes."""
+    """What a conversion wrote, or would write in a dry run."""
 
     root: Path
-    repo_id: str
-    episodes: int
-    frames: int
-    used_channels: tuple[str, ...]  # buttons and keys that are ever pressed
-    findings: dict[str, int]
+    plan: Plan
+    splits: Counter[str]  # number of episodes
+    read_ms: float | None  # what it takes to read a picture at random; None if nothing was written
     seconds: float
 
 
 def convert(config: ConvertConfig) -> ConvertSummary:
-    """Checks every recording, then writes the dataset; a failure at any point leaves nothing behind.
+    """Converts the recordings that are not in the dataset yet; the dataset changes at once, when all is done.
 
     Raises:
-        RecordingError: With all problems of all episodes, or because the output exists.
+        RecordingError: A setting is wrong, nothing can be converted, or with `strict` not everything can.
     """
     started_s = time.monotonic()
     root = _output_root(config)
-    episodes = check_episodes(config)
-    first = episodes[0].meta
+    check_shares(config.splits)
+    key_codes = read_key_codes(config.keys) if config.keys else KEY_CODES
+    folders = find_episodes(config.input)
+    place = Workplace(root)
+    with place.occupy():
+        existing = read_existing(root, _recorded_options(config, key_codes), config.splits)
+        if config.dry_run:
+            with tempfile.TemporaryDirectory() as work:
+                plan = _make_plan(folders, config, key_codes, existing, Path(work))
+        else:
+            plan = _make_plan(folders, config, key_codes, existing, place.folder)
+        plan.check(config.strict)
+        read_ms = None
+        if plan.outlines and not config.dry_run:
+            read_ms = _write(plan, config, key_codes, existing, place)
+        splits = Counter(_splits(plan.outlines, config))
+    return ConvertSummary(root, plan, splits, read_ms, time.monotonic() - started_s)
 
-    # Not before all inputs are known to be good: these imports take seconds.
-    from recordings_to_lerobot.dataset_writer import append_record, new_dataset, write_episode
 
-    channels = CHANNELS if config.mouse == "absolute" else DELTA_CHANNELS
-    is_used = np.zeros(len(channels), dtype=bool)
-    findings: Counter[str] = Counter()
-    n_rows = sum(episode.n_rows for episode in episodes)
-    size_px = (first.canvas_w, first.canvas_h)
-    with (
-        new_dataset(config.repo_id, root, int(first.fps), size_px, channels) as dataset,
-        tqdm(total=n_rows, unit="frame", desc="Converting") as progress,
-    ):
-        for index, episode in enumerate(episodes):
-            recording = read_recording(episode.folder, config.sort_events)
-            timeline, encoded = label_recording(recording, config)
-            pictures = iterate_frames(episode.folder / VIDEO_FILE, timeline.frame_index)
-            write_episode(dataset, _counted(pictures, progress), encoded, timeline, episode.task)
-            counts = _counts(recording, timeline, encoded, config)
-            append_record(dataset, _record(index, episode, config, counts))
-            findings.update({name: counts[name] for name in _FINDINGS})
-            is_used |= encoded.action.any(axis=0)
-    return ConvertSummary(
-        root=root,
-        repo_id=config.repo_id,
-        episodes=len(episodes),
-        frames=n_rows,
-        used_channels=tuple(name for name in compress(channels, is_used) if not name.startswith("mouse.")),
-        findings=dict(findings),
-        seconds=time.monotonic() - started_s,
-    )
+def _make_plan(
+    folders: Sequence[Path], config: ConvertConfig, key_codes: KeyCodes, existing: ExistingDataset | None, work: Path
+) -> Plan:
+    options = LabelOptions(**{field.name: getattr(config, field.name) for field in fields(LabelOptions)})
+    common = Preparation(config.input, options, key_codes, config.task, work, find_idle=config.dry_run)
+    plan = Plan([], 0, {}, {})
+    outlines: dict[Path, Outline] = {}
+    with tqdm(total=len(folders), unit="episode", desc="Reading", leave=False) as progress:
+        for folder, result in run_in_processes(functools.partial(prepare, common=common), folders, config.workers):
+            progress.update()
+            if isinstance(result, RecordingError):
+                plan.refuse(folder, result.problems)
+            elif existing and (result.source, result.identity) in existing.known:
+                plan.already_there += 1
+            else:
+                outlines[folder] = result
+    # They finish in any order, and a dataset has its episodes in the order of their folders.
+    plan.problems = {folder: plan.problems[folder] for folder in folders if folder in plan.problems}
+    plan.outlines = [outlines[folder] for folder in folders if folder in outlines]
+    if plan.outlines:
+        fps, size_px = (existing.fps, existing.size_px) if existing else common_layout(plan.outlines)
+        for outline in list(plan.outlines):
+            if problems := disagreement(outline, fps, size_px):
+                plan.refuse(outline.folder, problems)
+    wanted = existing.video if existing else choose_format(plan.outlines, config.video)
+    for outline in list(plan.outlines):
+        if reason := why_not_copied(outline, config.video, wanted):
+            plan.not_copied[outline.folder] = reason
+            if config.video == "copy":
+                problem = f"{outline.folder / VIDEO_FILE}: cannot be copied: {reason}; pass --video=auto"
+                plan.refuse(outline.folder, [problem])
+    return plan
+
+
+def _write(
+    plan: Plan, config: ConvertConfig, key_codes: KeyCodes, existing: ExistingDataset | None, place: Workplace
+) -> float:
+    """Writes what is planned; returns the milliseconds it takes to read a picture of the dataset."""
+    # Not before the inputs are known to be good: these imports take seconds.
+    from recordings_to_lerobot.assembly import Entry, assemble, measure_read_ms, open_draft
+    from recordings_to_lerobot.dataset_writer import encoder_config, encoder_settings
+
+    first = plan.outlines[0]
+    wanted = existing.video if existing else choose_format(plan.outlines, config.video)
+    encoder = encoder_config(wanted, first.size_px)
+    encode = functools.partial(encode_episode, settings=encoder_settings(encoder))
+    to_encode = [outline for outline in plan.outlines if outline.folder in plan.not_copied]
+    videos = {outline.folder: (outline.folder / VIDEO_FILE, outline.facts) for outline in plan.outlines}
+    with tqdm(total=sum(o.n_rows for o in to_encode), unit="frame", desc="Encoding", leave=False) as progress:
+        for outline, result in run_in_processes(encode, to_encode, config.workers):
+            progress.update(outline.n_rows)
+            if isinstance(result, RecordingError):
+                plan.refuse(outline.folder, result.problems)
+            else:
+                videos[outline.folder] = result
+    plan.check(config.strict)
+
+    entries = [
+        Entry(outline, *videos[outline.folder], is_copied=outline.folder not in plan.not_copied, split=split)
+        for outline, split in zip(plan.outlines, _splits(plan.outlines, config), strict=True)
+    ]
+    entries.sort(key=lambda entry: [*config.splits].index(entry.split) if config.splits else 0)
+    if existing:
+        place.copy_to_draft()
+    channels = channel_names(config.mouse, key_codes)
+    meta = open_draft(place.draft, config.repo_id, first.fps, first.size_px, channels)
+    with tqdm(total=len(entries), unit="episode", desc="Writing", leave=False) as progress:
+        for _ in assemble(meta, entries, _recorded_options(config, key_codes), encoder if to_encode else None):
+            progress.update()
+    quarantine = [
+        {
+            "source": folder.relative_to(config.input).as_posix(),
+            # Without the path that only this machine knows.
+            "problems": [problem.replace(f"{config.input}/", "") for problem in problems],
+        }
+        for folder, problems in plan.problems.items()
+    ]
+    write_json_lines(place.draft / QUARANTINE_FILE, quarantine)
+    read_ms = measure_read_ms(meta)
+    place.publish_draft()
+    return read_ms
+
+
+def _splits(outlines: Sequence[Outline], config: ConvertConfig) -> list[str]:
+    if not config.splits:
+        return ["train"] * len(outlines)
+    sessions = [outline.session or outline.source for outline in outlines]
+    return assign_splits(sessions, config.splits, config.seed)
+
+
+def _recorded_options(config: ConvertConfig, key_codes: KeyCodes) -> dict:
+    """The options that decided the rows and labels, as the dataset keeps them."""
+    options = {field.name: getattr(config, field.name) for field in fields(LabelOptions)}
+    # Not its path: that of the machine which converted says nothing to the one which reads.
+    return {**options, "keys": {name: list(codes) for name, codes in key_codes.items()} if config.keys else None}
 
 
 def _output_root(config: ConvertConfig) -> Path:
@@ -105,37 +191,4 @@ def _output_root(config: ConvertConfig) -> Path:
         from lerobot.utils.constants import HF_LEROBOT_HOME
 
         root = HF_LEROBOT_HOME / config.repo_id
-    require_absent(root)
-    return root
-
-
-def _counted(pictures: Iterator[np.ndarray], progress: tqdm) -> Iterator[np.ndarray]:
-    for picture in pictures:
-        yield picture
-        progress.update()
-
-
-def _counts(
-    recording: Recording, timeline: Timeline, encoded: EncodedEpisode, config: ConvertConfig
-) -> dict[str, int | dict[str, int]]:
-    video_frames = len(recording.frame_ticks)
-    return {
-        "video_frames": video_frames,
-        "rows": len(timeline),
-        "duplicates_dropped": video_frames - len(kept_frames(recording.frame_ticks, config.keep_duplicates)),
-        "events_reordered": recording.events.reordered,
-        **asdict(encoded.counts),
-    }
-
-
-def _record(index: int, episode: Episode, config: ConvertConfig, counts: dict) -> dict:
-    options = asdict(config)
-    return {
-        "episode_index": index,
-        "source": episode.folder.relative_to(config.input).as_posix(),
-        "task": episode.task,
-        "schema_version": SCHEMA_VERSION,
-        "options": {name: options[name] for name in _RECORDED_OPTIONS},
-        "counts": counts,
-        "meta": episode.meta.model_dump(exclude_unset=True),
-    }
+    return root.absolute()

@@ -1,99 +1,175 @@
-"""Writes a LeRobotDataset through LeRobot's own writer, so that it appears complete or not at all.
+"""Writes prepared episodes to a LeRobotDataset.
 
 Importing this module imports LeRobot and torch, which takes seconds.
 """
 
 import contextlib
-import json
 import os
-import tempfile
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import numpy as np
-from lerobot.configs import DepthEncoderConfig, RGBEncoderConfig
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.datasets.video_utils import StreamingVideoEncoder
+import pyarrow as pa
+import pyarrow.parquet as pq
+from lerobot.configs.video import RGBEncoderConfig
+from lerobot.datasets.compute_stats import compute_episode_stats
+from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+from lerobot.datasets.feature_utils import get_hf_features_from_features
+from lerobot.datasets.io_utils import write_info
+from lerobot.datasets.utils import update_chunk_file_indices
 
-from recordings_to_lerobot.action_encoding import EncodedEpisode
-from recordings_to_lerobot.recording import RECORDINGS_FILE
-from recordings_to_lerobot.timeline import NS_PER_MS, Timeline
-from recordings_to_lerobot.validation import require_absent
+from recordings_to_lerobot.dataset_layout import FRAME_INDEX, SCREEN, TIMESTAMP_MS
+from recordings_to_lerobot.image_stats import picture_statistics
+from recordings_to_lerobot.labelling import Labels
+from recordings_to_lerobot.planning import VideoFormat
+from recordings_to_lerobot.timeline import NS_PER_MS
+from recordings_to_lerobot.video import VideoFacts
+from recordings_to_lerobot.video_writing import DatasetFile, EncoderSettings, VideoPacker
 
-SCREEN = "observation.images.screen"
+_BYTES_PER_MB = 1024 * 1024
+_ENCODERS = {"h264": "h264", "hevc": "hevc", "av1": "libsvtav1"}
 
-# The encoder of the videos else reports its settings for each episode.
+# The encoder else reports its settings for each episode.
 os.environ.setdefault("SVT_LOG", "1")
 
-# Enough to keep the encoder busy while the next frames are decoded; an hour-long episode needs no more.
-_QUEUED_FRAMES = 32
 
+class EpisodeWriter:
+    """Appends episodes whose labels and video are ready to a dataset.
 
-class BackPressureEncoder(StreamingVideoEncoder):
-    """LeRobot's streaming encoder, which waits for room in its queue where LeRobot would drop the frame.
-
-    At 384×384 on two cores it writes 1.25 to 1.5 times as many frames a second as LeRobot's default, which
-    saves each frame as a PNG file before it encodes them, and unlike that needs no room for the files.
-    Dropping frames is right for a robot, which cannot wait, but a recording can.
+    LeRobot's metadata and statistics with files of our own: its `DatasetWriter` passes every row by itself
+    through code for images stored in tables, at half a millisecond each, and rewrites the video file for every
+    episode, so that a hundred thousand frames would take minutes where this takes seconds.
     """
 
-    def feed_frame(self, video_key: str, image: np.ndarray) -> None:
-        while self._frame_queues[video_key].full() and self._threads[video_key].is_alive():
-            time.sleep(0.001)
-        super().feed_frame(video_key, image)
+    def __init__(self, meta: LeRobotDatasetMetadata, delay_frames: int):
+        """Begins new files; the decoder of no video runs ahead by more than `delay_frames`."""
+        self._meta = meta
+        self._schema = get_hf_features_from_features(meta.features).arrow_schema
+        video_mb, data_mb = meta.video_files_size_in_mb, meta.data_files_size_in_mb
+        video_files = _new_files(meta, f"videos/{SCREEN}", meta.video_path)
+        self._packer = VideoPacker(video_files, meta.fps, video_mb * _BYTES_PER_MB, delay_frames)
+        self._data_files = _new_files(meta, "data", meta.data_path)
+        self._max_data_bytes = data_mb * _BYTES_PER_MB
+        self._table: pq.ParquetWriter | None = None
+
+    def write_episode(self, labels: Labels, task: str, video: Path, facts: VideoFacts, levels: np.ndarray) -> None:
+        """Appends an episode of N rows, with a video of as many frames and the levels (3, 256) of its pictures."""
+        meta, n_rows = self._meta, len(labels.timeline)
+        assert n_rows == len(facts.frame_of_packet)
+        meta.save_episode_tasks([task])
+        episode_index, first_row = meta.total_episodes, meta.total_frames
+        columns = {
+            "observation.state": labels.state,
+            "action": labels.action,
+            FRAME_INDEX: labels.timeline.frame_index,
+            TIMESTAMP_MS: labels.timeline.frame_ns / NS_PER_MS,
+            "timestamp": (np.arange(n_rows) / meta.fps).astype(np.float32),
+            "frame_index": np.arange(n_rows),
+            "episode_index": np.full(n_rows, episode_index),
+            "index": np.arange(first_row, first_row + n_rows),
+            "task_index": np.full(n_rows, meta.get_task_index(task)),
+        }
+        data_file = self._write_rows(columns)
+        place = self._packer.append(video, facts)
+        tabular = {name: feature for name, feature in meta.features.items() if name != SCREEN}
+        stats = compute_episode_stats(columns, tabular) | {SCREEN: picture_statistics(levels)}
+        where = {
+            "data/chunk_index": data_file.chunk_index,
+            "data/file_index": data_file.file_index,
+            f"videos/{SCREEN}/chunk_index": place.file.chunk_index,
+            f"videos/{SCREEN}/file_index": place.file.file_index,
+            f"videos/{SCREEN}/from_timestamp": place.from_s,
+            f"videos/{SCREEN}/to_timestamp": place.to_s,
+        }
+        meta.save_episode(episode_index, n_rows, [task], stats, where)
+
+    def _write_rows(self, columns: dict[str, np.ndarray]) -> DatasetFile:
+        if self._table is None or self._data_file.path.stat().st_size >= self._max_data_bytes:
+            self._close_table()
+            self._data_file = next(self._data_files)
+            self._data_file.path.parent.mkdir(parents=True, exist_ok=True)
+            self._table = pq.ParquetWriter(self._data_file.path, self._schema)
+        arrays = [
+            pa.array(columns[field.name]) if columns[field.name].ndim == 1 else _lists(columns[field.name])
+            for field in self._schema
+        ]
+        # One row group per episode, as LeRobot writes them.
+        self._table.write_table(pa.table(arrays, schema=self._schema))
+        return self._data_file
+
+    def _close_table(self) -> None:
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+
+    def close(self) -> None:
+        """Finishes all files; without it the dataset is not readable."""
+        self._close_table()
+        self._packer.close()
+        self._meta.finalize()
 
 
-class _LosslessDataset(LeRobotDataset):
-    @staticmethod
-    def _build_streaming_encoder(
-        fps: int,
-        rgb_encoder: RGBEncoderConfig | None,
-        depth_encoder: DepthEncoderConfig | None,
-        encoder_queue_maxsize: int,
-        encoder_threads: int | None,
-    ) -> StreamingVideoEncoder:
-        return BackPressureEncoder(fps, rgb_encoder, depth_encoder, encoder_queue_maxsize, encoder_threads)
+def _lists(vectors: np.ndarray) -> pa.Array:
+    """A column of vectors (N, C)."""
+    return pa.FixedSizeListArray.from_arrays(vectors.ravel(), vectors.shape[1])
+
+
+def _new_files(meta: LeRobotDatasetMetadata, name: str, path: str) -> Iterator[DatasetFile]:
+    """Files behind those of a dataset, by LeRobot's numbering."""
+    chunk_index = file_index = 0
+    if meta.total_episodes:
+        used = zip(meta.episodes[f"{name}/chunk_index"], meta.episodes[f"{name}/file_index"], strict=True)
+        chunk_index, file_index = update_chunk_file_indices(*max(used), meta.chunks_size)
+    while True:
+        file = path.format(video_key=SCREEN, chunk_index=chunk_index, file_index=file_index)
+        yield DatasetFile(meta.root / file, chunk_index, file_index)
+        chunk_index, file_index = update_chunk_file_indices(chunk_index, file_index, meta.chunks_size)
 
 
 @contextlib.contextmanager
-def new_dataset(
-    repo_id: str, root: Path, fps: int, size_px: tuple[int, int], channels: tuple[str, ...]
-) -> Iterator[LeRobotDataset]:
-    """A dataset to write to, which appears at `root` when the block ends well and leaves no trace otherwise.
+def open_dataset(
+    meta: LeRobotDatasetMetadata, delay_frames: int, encoder: RGBEncoderConfig | None
+) -> Iterator[EpisodeWriter]:
+    """A writer that appends to a dataset, which is complete after the block.
 
-    Pictures have `size_px` (width, height), state and action one float32 for each of `channels`.
-
-    Raises:
-        RecordingError: `root` exists already.
+    `encoder` is what encoded the videos, None if nobody knows: they are copies.
     """
-    require_absent(root)
-    # Beside the target, for renaming is atomic only within a file system; its parents may not exist yet.
-    beside = next(parent for parent in root.absolute().parents if parent.is_dir())
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{root.name}.partial-", dir=beside) as staging,
-        _without_progress_bars(),
-    ):
-        dataset = _create(repo_id, Path(staging) / root.name, fps, size_px, channels)
-        try:
-            yield dataset
-        except BaseException:
-            # Left open, the writers would create their files anew when they are garbage-collected.
-            for close in (dataset.clear_episode_buffer, dataset.finalize):
-                with contextlib.suppress(Exception):
-                    close()
-            raise
-        dataset.finalize()
-        require_absent(root)
-        root.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(dataset.root, root)
+    is_new = meta.total_episodes == 0
+    with contextlib.closing(EpisodeWriter(meta, delay_frames)) as writer:
+        yield writer
+    if is_new:
+        meta.update_video_info(SCREEN, encoder)
+        write_info(meta.info, meta.root)
 
 
-def _create(repo_id: str, root: Path, fps: int, size_px: tuple[int, int], channels: tuple[str, ...]) -> LeRobotDataset:
+def new_dataset(
+    root: Path, repo_id: str, fps: int, size_px: tuple[int, int], channels: tuple[str, ...]
+) -> LeRobotDatasetMetadata:
+    """An empty dataset; pictures of `size_px` (width, height), a float32 in state and action for each channel."""
+    return LeRobotDatasetMetadata.create(repo_id, fps, _features(size_px, channels), root=root)
+
+
+def encoder_config(wanted: VideoFormat | None, size_px: tuple[int, int]) -> RGBEncoderConfig:
+    """LeRobot's configuration for a format, or its default for pictures of `size_px` (width, height)."""
+    if wanted is not None:
+        # Among copies of recordings an encoded episode shall not stand out.
+        quality = {} if wanted.codec == "av1" else {"crf": 18}
+        return RGBEncoderConfig(vcodec=_ENCODERS[wanted.codec], pix_fmt=wanted.pix_fmt, **quality)
+    # LeRobot's default encoder refuses small pictures, and its pixel format cuts odd sizes down to even ones.
+    if min(size_px) < 64 or size_px[0] % 2 or size_px[1] % 2:
+        return RGBEncoderConfig(vcodec="h264", pix_fmt="yuv444p")
+    return RGBEncoderConfig()
+
+
+def encoder_settings(config: RGBEncoderConfig) -> EncoderSettings:
+    """The same in the terms of FFmpeg."""
+    return EncoderSettings(config.vcodec, config.pix_fmt, config.get_codec_options(as_strings=True))
+
+
+def _features(size_px: tuple[int, int], channels: tuple[str, ...]) -> dict[str, dict]:
     vector = {"dtype": "float32", "shape": (len(channels),), "names": list(channels)}
     width_px, height_px = size_px
-    features = {
+    return {
         SCREEN: {
             "dtype": "video",
             "shape": (height_px, width_px, 3),
@@ -101,63 +177,6 @@ def _create(repo_id: str, root: Path, fps: int, size_px: tuple[int, int], channe
         },
         "observation.state": vector,
         "action": vector,
-        "recording.frame_index": {"dtype": "int64", "shape": (1,), "names": None},
-        "recording.timestamp_ms": {"dtype": "float64", "shape": (1,), "names": None},
+        FRAME_INDEX: {"dtype": "int64", "shape": (1,), "names": None},
+        TIMESTAMP_MS: {"dtype": "float64", "shape": (1,), "names": None},
     }
-    return _LosslessDataset.create(
-        repo_id,
-        fps,
-        features,
-        root=root,
-        rgb_encoder=_encoder_config(size_px),
-        streaming_encoding=True,
-        encoder_queue_maxsize=_QUEUED_FRAMES,
-        # Only matters for reading; naming it spares the user a warning about the default one.
-        video_backend="pyav",
-    )
-
-
-def _encoder_config(size_px: tuple[int, int]) -> RGBEncoderConfig:
-    # LeRobot's default encoder refuses small pictures, and its pixel format cuts odd sizes down to even ones.
-    if min(size_px) < 64 or size_px[0] % 2 or size_px[1] % 2:
-        return RGBEncoderConfig(vcodec="h264", pix_fmt="yuv444p")
-    return RGBEncoderConfig()
-
-
-def write_episode(
-    dataset: LeRobotDataset,
-    pictures: Iterable[np.ndarray],
-    encoded: EncodedEpisode,
-    timeline: Timeline,
-    task: str,
-) -> None:
-    """Appends one episode of N rows; `pictures` gives N arrays (H, W, 3) uint8, never held all at once."""
-    for row, picture in enumerate(pictures):
-        dataset.add_frame(
-            {
-                SCREEN: picture,
-                "observation.state": encoded.state[row],
-                "action": encoded.action[row],
-                "recording.frame_index": timeline.frame_index[row : row + 1],
-                "recording.timestamp_ms": timeline.frame_ns[row : row + 1] / NS_PER_MS,
-                "task": task,
-            }
-        )
-    assert row + 1 == len(timeline)
-    dataset.save_episode()
-
-
-def append_record(dataset: LeRobotDataset, record: dict) -> None:
-    """Appends one line to the dataset's own account of where its episodes come from."""
-    with (dataset.root / RECORDINGS_FILE).open("a") as file:
-        file.write(json.dumps(record, allow_nan=False) + "\n")
-
-
-@contextlib.contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    # One bar for each episode's table would run through our own.
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.enable_progress_bars()

@@ -101,7 +101,8 @@ class Events:
     y_px: np.ndarray  # (E,) float64
     buttons: np.ndarray  # (E,) int64
     vk: np.ndarray  # (E,) int64
-    reordered: int  # events that stood behind a later one in the file
+    line: np.ndarray  # (E,) int64, line number in the file, from 1
+    reordered: np.ndarray  # (E,) bool, stood behind a later one in the file
 
     def is_kind(self, kind: str) -> np.ndarray:
         """Mask of the events of a known kind.  # (E,) bool"""
@@ -116,24 +117,25 @@ def read_events(path: Path, sort_events: bool = False) -> Events:
     """
     require_file(path)
     kind_index = {name: i for i, name in enumerate(KNOWN_KINDS)}
-    tick, kind, buttons, vk = array("q"), array("q"), array("q"), array("q")
+    tick, kind, buttons, vk, line_number = array("q"), array("q"), array("q"), array("q"), array("q")
     x_px, y_px = array("d"), array("d")
+    reordered = array("b")
     latest_tick: int | None = None
-    reordered = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             event = _parse_event(f"{path}:{number}", line)
             if event is None:
                 continue
-            if latest_tick is not None and event.ts < latest_tick:
-                if not sort_events:
-                    raise RecordingError(
-                        f"{path}:{number}: ts goes back by {latest_tick - event.ts} ticks (to {event.ts}); "
-                        "re-export, or pass --sort-events"
-                    )
-                reordered += 1
+            goes_back = latest_tick is not None and event.ts < latest_tick
+            if goes_back and not sort_events:
+                raise RecordingError(
+                    f"{path}:{number}: ts goes back by {latest_tick - event.ts} ticks (to {event.ts}); "
+                    "re-export, or pass --sort-events"
+                )
             latest_tick = event.ts if latest_tick is None else max(latest_tick, event.ts)
             is_mouse = isinstance(event, MouseMove | MouseClick)
+            line_number.append(number)
+            reordered.append(goes_back)
             tick.append(event.ts)
             kind.append(kind_index.setdefault(event.kind, len(kind_index)))
             x_px.append(event.x if is_mouse else math.nan)
@@ -144,9 +146,14 @@ def read_events(path: Path, sort_events: bool = False) -> Events:
         raise RecordingError(f"{path}: holds no event; re-export the recording, or remove its folder")
     # Stable, so that events of equal ticks keep the order in which they were written.
     order = np.argsort(np.frombuffer(tick, dtype=np.int64), kind="stable")
-    columns = [np.frombuffer(column, dtype=np.int64)[order] for column in (tick, kind, buttons, vk)]
-    x_px, y_px = (np.frombuffer(column, dtype=np.float64)[order] for column in (x_px, y_px))
-    return Events(columns[0], columns[1], tuple(kind_index), x_px, y_px, columns[2], columns[3], reordered)
+    columns = {"tick": tick, "kind": kind, "buttons": buttons, "vk": vk, "line": line_number}
+    return Events(
+        kinds=tuple(kind_index),
+        **{name: np.frombuffer(column, dtype=np.int64)[order] for name, column in columns.items()},
+        x_px=np.frombuffer(x_px, dtype=np.float64)[order],
+        y_px=np.frombuffer(y_px, dtype=np.float64)[order],
+        reordered=np.frombuffer(reordered, dtype=np.int8)[order] != 0,
+    )
 
 
 def _parse_event(place: str, line: bytes) -> Event | None:

@@ -1,7 +1,12 @@
 """From one recording to the rows of its episode: which frames, when, with which labels."""
 
-from recordings_to_lerobot.action_encoding import EncodedEpisode, encode_actions
-from recordings_to_lerobot.options import ConvertConfig
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recordings_to_lerobot.action_encoding import encode_actions
+from recordings_to_lerobot.action_schema import KEY_CODES, KeyCodes, channel_names
+from recordings_to_lerobot.options import LabelOptions
 from recordings_to_lerobot.recording import EVENTS_FILE, FRAME_TICKS_FILE, Recording
 from recordings_to_lerobot.timeline import (
     Timeline,
@@ -13,7 +18,22 @@ from recordings_to_lerobot.timeline import (
 from recordings_to_lerobot.validation import RecordingError
 
 
-def label_recording(recording: Recording, config: ConvertConfig) -> tuple[Timeline, EncodedEpisode]:
+@dataclass(frozen=True)
+class Labels:
+    """The N rows of an episode, C channels each."""
+
+    timeline: Timeline
+    state: np.ndarray  # (N, C) float32
+    action: np.ndarray  # (N, C) float32
+    channels: tuple[str, ...]
+    event_ns: np.ndarray  # (E,) int64, times of the recording's events on the clock of its frames
+
+    def take(self, rows: np.ndarray) -> "Labels":
+        """Only these rows: indices, or a mask (N,)."""
+        return replace(self, timeline=self.timeline.take(rows), state=self.state[rows], action=self.action[rows])
+
+
+def label_recording(recording: Recording, options: LabelOptions, key_codes: KeyCodes = KEY_CODES) -> Labels:
     """Rows and labels of one episode.
 
     Raises:
@@ -21,14 +41,16 @@ def label_recording(recording: Recording, config: ConvertConfig) -> tuple[Timeli
     """
     meta = recording.meta
     size_px = (meta.canvas_w, meta.canvas_h)
-    make_timeline = resampled_timeline if config.resample else frames_timeline
+    make_timeline = resampled_timeline if options.resample else frames_timeline
+    offset_ms = meta.offset_ms if options.offset_ms is None else options.offset_ms
     file = FRAME_TICKS_FILE
     try:
-        frame_index = kept_frames(recording.frame_ticks, config.keep_duplicates)
+        frame_index = kept_frames(recording.frame_ticks, options.keep_duplicates)
         frame_ns = ticks_to_ns(recording.frame_ticks[frame_index], meta.qpc_freq)
         timeline = make_timeline(frame_index, frame_ns, int(meta.fps))
         file = EVENTS_FILE
-        event_ns = ticks_to_ns(recording.events.tick, meta.qpc_freq, meta.offset_ms)
+        event_ns = ticks_to_ns(recording.events.tick, meta.qpc_freq, offset_ms)
     except ValueError as error:
         raise RecordingError(f"{recording.folder / file}: {error}") from None
-    return timeline, encode_actions(recording.events, event_ns, timeline, size_px, config.mouse)
+    state, action = encode_actions(recording.events, event_ns, timeline, size_px, options.mouse, key_codes)
+    return Labels(timeline, state, action, channel_names(options.mouse, key_codes), event_ns)

@@ -25,8 +25,6 @@ VIDEO_FILE = "video.mp4"
 FRAME_TICKS_FILE = "frame_ts.bin"
 EVENTS_FILE = "events.jsonl"
 META_FILE = "meta.json"
-# In the converted dataset: one line per episode on where it comes from.
-RECORDINGS_FILE = "meta/recordings.jsonl"
 
 EPISODE_FILES = (VIDEO_FILE, FRAME_TICKS_FILE, EVENTS_FILE, META_FILE)
 
@@ -44,6 +42,7 @@ class Meta(StrictModel):
     qpc_freq: Annotated[int, Field(gt=0)]
     offset_ms: float = 0
     task: str | None = None
+    session: str | int | None = None  # recordings of one session belong together
 
 
 @dataclass(frozen=True)

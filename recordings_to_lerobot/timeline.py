@@ -32,6 +32,10 @@ class Timeline:
     def __len__(self) -> int:
         return len(self.frame_index)
 
+    def take(self, rows: np.ndarray) -> "Timeline":
+        """Only these rows: indices, or a mask (N,)."""
+        return Timeline(self.frame_index[rows], self.frame_ns[rows], self.start_ns[rows], self.end_ns[rows])
+
 
 def ticks_to_ns(ticks: np.ndarray, qpc_freq: int, offset_ms: float = 0) -> np.ndarray:
     """Recorder ticks (M,) at `qpc_freq` ticks a second → nanoseconds (M,) int64, shifted by `offset_ms`.

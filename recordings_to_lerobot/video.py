@@ -1,6 +1,8 @@
 """`video.mp4`: checked without decoding, then decoded frame by frame."""
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -8,48 +10,90 @@ import numpy as np
 
 from recordings_to_lerobot.validation import RecordingError
 
-_REEXPORT = "re-export the recording"
+REEXPORT = "re-export the recording"
 
 
-def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> None:
+@dataclass(frozen=True)
+class VideoFacts:
+    """What the packets of a video tell without decoding them."""
+
+    codec: str
+    pix_fmt: str
+    parameters: str  # digest of what a decoder must know before the first packet
+    frame_of_packet: tuple[int, ...]  # index in presentation order of each packet, in the order they are stored
+    n_key_frames: int
+    starts_clean: bool  # every packet is shown, and none needs what comes before the first
+    mean_decoded: float  # frames that a decoder passes to reach one, on average
+
+    @property
+    def delay_frames(self) -> int:
+        """How many frames decoding runs ahead of presentation, for codecs that look into the future."""
+        return max(stored - shown for stored, shown in enumerate(self.frame_of_packet))
+
+
+def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFacts:
     """Checks size, integrity and number of frames of a video by its packets alone.
 
     Raises:
         RecordingError: It is damaged, or is not of `size_px` (width, height) or `n_frames`.
     """
+    pts: list[int | None] = []
+    is_key: list[bool] = []
+    whole = shown = 0
     try:
-        with _open(path) as container:
+        with open_video(path) as container:
             if not container.streams.video:
-                raise RecordingError(f"{path}: holds no video stream; {_REEXPORT}")
+                raise RecordingError(f"{path}: holds no video stream; {REEXPORT}")
             stream = container.streams.video[0]
-            if stream.codec_context is None:
+            context = stream.codec_context
+            if context is None:
                 raise RecordingError(f"{path}: its codec is unknown to FFmpeg; re-encode it, for example as H.264")
-            found_px = (stream.codec_context.width, stream.codec_context.height)
+            found_px = (context.width, context.height)
             promised = stream.frames
-            found = whole = shown = 0
+            codec, pix_fmt = stream.codec.canonical_name, str(context.pix_fmt)
+            parameters = repr((codec, pix_fmt, context.profile, context.extradata))
             for packet in container.demux(stream):
                 if packet.size:  # the last one only flushes
-                    found += 1
+                    pts.append(packet.pts)
+                    is_key.append(packet.is_keyframe)
                     whole += not packet.is_corrupt
                     shown += not packet.is_corrupt and not packet.is_discard
     except av.FFmpegError as error:
-        raise RecordingError(f"{path}: damaged or cut off ({error.strerror}); {_REEXPORT}") from None
+        raise RecordingError(f"{path}: damaged or cut off ({error.strerror}); {REEXPORT}") from None
+    found = len(pts)
     if found_px != size_px:
         raise RecordingError(
             f"{path}: pictures are {_size(found_px)}, but the canvas in meta.json is {_size(size_px)}; "
             "correct meta.json or re-export"
         )
     if whole < max(promised, found):
-        raise RecordingError(f"{path}: cut off after {whole} of {max(promised, found)} frames; {_REEXPORT}")
+        raise RecordingError(f"{path}: cut off after {whole} of {max(promised, found)} frames; {REEXPORT}")
     if shown != n_frames:
-        raise RecordingError(f"{path}: {shown} frames, but frame_ts.bin has {n_frames} ticks; {_REEXPORT}")
+        raise RecordingError(f"{path}: {shown} frames, but frame_ts.bin has {n_frames} ticks; {REEXPORT}")
+    is_ordered = None not in pts and len(set(pts)) == found
+    frame_of_packet = np.argsort(np.argsort(pts)) if is_ordered else np.arange(found)  # (P,)
+    starts_clean = is_ordered and shown == found and is_key[0] and frame_of_packet[0] == 0
+    key_frames = np.sort(frame_of_packet[is_key])
+    if starts_clean:
+        decoded = np.arange(found) - key_frames[np.searchsorted(key_frames, np.arange(found), side="right") - 1] + 1
+    else:
+        decoded = np.full(found, found)
+    return VideoFacts(
+        codec=codec,
+        pix_fmt=pix_fmt,
+        parameters=hashlib.blake2b(parameters.encode(), digest_size=8).hexdigest(),
+        frame_of_packet=tuple(frame_of_packet.tolist()),
+        n_key_frames=len(key_frames),
+        starts_clean=bool(starts_clean),
+        mean_decoded=float(decoded.mean()),
+    )
 
 
-def iterate_frames(path: Path, frame_index: np.ndarray) -> Iterator[np.ndarray]:
+def iterate_frames(path: Path, frame_index: np.ndarray) -> Iterator[av.VideoFrame]:
     """Decodes the frames whose index in presentation order is in `frame_index` (N,), which never decreases.
 
     Yields:
-        One picture for each index, (H, W, 3) uint8 RGB; a repeated index yields the same picture again.
+        One frame for each index; a repeated index yields the same frame again.
 
     Raises:
         RecordingError: A frame cannot be decoded, or the video ends too early.
@@ -58,24 +102,24 @@ def iterate_frames(path: Path, frame_index: np.ndarray) -> Iterator[np.ndarray]:
     row = 0
     decoded = 0
     try:
-        with _open(path) as container:
+        with open_video(path) as container:
             container.streams.video[0].thread_type = "AUTO"
             for frame in container.decode(video=0):
                 if row == len(frame_index):
                     return
                 if frame_index[row] == decoded:
-                    picture = frame.to_ndarray(format="rgb24")
                     while row < len(frame_index) and frame_index[row] == decoded:
-                        yield picture
+                        yield frame
                         row += 1
                 decoded += 1
     except av.FFmpegError as error:
-        raise RecordingError(f"{path}: frame {decoded} cannot be decoded ({error.strerror}); {_REEXPORT}") from None
+        raise RecordingError(f"{path}: frame {decoded} cannot be decoded ({error.strerror}); {REEXPORT}") from None
     if row < len(frame_index):
-        raise RecordingError(f"{path}: frame {frame_index[row]} cannot be decoded; {_REEXPORT}")
+        raise RecordingError(f"{path}: frame {frame_index[row]} cannot be decoded; {REEXPORT}")
 
 
-def _open(path: Path) -> av.container.InputContainer:
+def open_video(path: Path) -> av.container.InputContainer:
+    """Opens a video to read."""
     # Titles and the like may be in any encoding; nothing here reads them.
     return av.open(path, metadata_errors="replace")
 

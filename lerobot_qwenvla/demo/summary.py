@@ -8,7 +8,7 @@ from typing import Any
 from lerobot.utils.constants import CHECKPOINTS_DIR, LAST_CHECKPOINT_LINK, PRETRAINED_MODEL_DIR
 
 from lerobot_qwenvla.demo.options import DemoConfig
-from recordings_to_lerobot.recording import RECORDINGS_FILE
+from recordings_to_lerobot.dataset_layout import RECORDINGS_FILE
 
 
 def summarize(config: DemoConfig, seconds: dict[str, float]) -> dict[str, Any]:

@@ -28,9 +28,17 @@ def numbered_picture(number: int, width: int = SIZE_PX, height: int = SIZE_PX) -
     return np.repeat(bits[rows][:, columns, None], 3, axis=2)
 
 
-def write_video(path: Path, n_frames: int, width: int = SIZE_PX, height: int = SIZE_PX, movflags: str = "") -> None:
+def write_video(
+    path: Path,
+    n_frames: int,
+    width: int = SIZE_PX,
+    height: int = SIZE_PX,
+    movflags: str = "",
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+) -> None:
     with av.open(path, "w", options={"movflags": movflags} if movflags else {}) as container:
-        stream = container.add_stream("libx264", rate=10)
+        stream = container.add_stream(codec, rate=10, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
         for number in range(n_frames):

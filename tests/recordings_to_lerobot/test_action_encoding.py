@@ -1,20 +1,32 @@
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordings_to_lerobot.action_encoding import EncodedEpisode, MouseMode, encode_actions
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS
+from recordings_to_lerobot.action_encoding import encode_actions
+from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, KEY_CODES, KeyCodes, MouseMode
 from recordings_to_lerobot.events import read_events
+from recordings_to_lerobot.ledger import NO_ROW, EventLedger, account_for_events
 from recordings_to_lerobot.timeline import frames_timeline, kept_frames, resampled_timeline, ticks_to_ns
 from tests.recordings_to_lerobot import slow_oracle
 
 W, SHIFT, LEFT_SHIFT, RIGHT_SHIFT = 0x57, 0x10, 0xA0, 0xA1
 META = {"fps": 10, "canvas_w": 101, "canvas_h": 51, "qpc_freq": 1000}  # a tick is a millisecond
 FRAMES = [1000, 1100, 1200, 1300]
+
+
+class Encoded(NamedTuple):
+    state: np.ndarray
+    action: np.ndarray
+    ledger: EventLedger
+
+    def found(self, finding: str) -> list[int]:
+        """Positions of the events with this finding."""
+        return np.flatnonzero(self.ledger.findings[finding]).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +40,17 @@ def encode(tmp_path_factory):
         keep_duplicates: bool = False,
         resample: bool = False,
         meta: dict = META,
-    ) -> EncodedEpisode:
+        key_codes: KeyCodes = KEY_CODES,
+    ) -> Encoded:
         path.write_text("".join(json.dumps(event) + "\n" for event in events))
         parsed = read_events(path)
         frame_index = kept_frames(np.array(frame_ticks), keep_duplicates)
         frame_ns = ticks_to_ns(np.array(frame_ticks)[frame_index], meta["qpc_freq"])
         timeline = (resampled_timeline if resample else frames_timeline)(frame_index, frame_ns, meta["fps"])
         event_ns = ticks_to_ns(parsed.tick, meta["qpc_freq"], meta.get("offset_ms", 0))
-        return encode_actions(parsed, event_ns, timeline, (meta["canvas_w"], meta["canvas_h"]), mouse)
+        size_px = (meta["canvas_w"], meta["canvas_h"])
+        state, action = encode_actions(parsed, event_ns, timeline, size_px, mouse, key_codes)
+        return Encoded(state, action, account_for_events(parsed, event_ns, timeline, size_px, key_codes))
 
     return run
 
@@ -83,7 +98,7 @@ def test_position_outside_the_canvas_is_clipped_and_counted(encode):
     encoded = encode([move(1100, x=-7, y=25), move(1200, x=50, y=51)])
     assert column(encoded.action, "mouse.x") == [0, -1, 0, 0]
     assert column(encoded.action, "mouse.y") == [0, 0, 1, 1]
-    assert encoded.counts.positions_outside_canvas == 2
+    assert encoded.found("position_outside_canvas") == [0, 1]
 
 
 def test_click_moves_the_mouse_too(encode):
@@ -116,13 +131,13 @@ def test_auto_repeat_changes_nothing_and_is_counted(encode):
     events = [key("keydown", 1050), key("keydown", 1080), key("keydown", 1110), key("keyup", 1120)]
     encoded = encode(events)
     assert column(encoded.action, "key.w") == [1, 1, 0, 0]
-    assert encoded.counts.key_auto_repeats == 2
+    assert encoded.found("key_auto_repeat") == [1, 2]
 
 
 def test_key_up_without_key_down_is_ignored_and_counted(encode):
     encoded = encode([key("keyup", 1050)])
     assert not encoded.action[:, 2:].any()
-    assert encoded.counts.unmatched_key_ups == 1
+    assert encoded.found("unmatched_key_up") == [0]
 
 
 def test_key_with_two_codes_is_down_until_both_are_up(encode):
@@ -138,7 +153,7 @@ def test_key_with_two_codes_is_down_until_both_are_up(encode):
 def test_key_outside_the_vocabulary_labels_nothing_and_is_counted(encode):
     encoded = encode([key("keydown", 1050, vk=0x7B)])
     assert not encoded.action[:, 2:].any()
-    assert encoded.counts.keys_outside_vocabulary == 1
+    assert encoded.found("key_outside_vocabulary") == [0]
 
 
 def test_click_is_a_left_press_in_its_frame_only(encode):
@@ -165,19 +180,20 @@ def test_events_before_the_first_frame_set_the_initial_state(encode):
     assert encoded.state[0, CHANNEL_INDEX["key.w"]] == 1
     assert encoded.state[0, CHANNEL_INDEX["mouse.x"]] == 1
     assert encoded.state[0, CHANNEL_INDEX["button.right"]] == 1
-    assert encoded.counts.events_before_first_row == 2
+    assert encoded.found("before_first_row") == [0, 1]
 
 
 def test_events_after_the_last_interval_label_nothing(encode):
     encoded = encode([key("keydown", 1400), move(1500, x=0)])
     assert not encoded.action.any()
-    assert encoded.counts.events_after_last_row == 2
+    assert encoded.found("after_last_row") == [0, 1]
+    assert encoded.ledger.row.tolist() == [NO_ROW, NO_ROW]
 
 
 def test_unknown_kind_labels_nothing_and_is_counted(encode):
     encoded = encode([{"ts": 1100, "kind": "scroll", "dy": 3}])
     assert not encoded.action.any()
-    assert encoded.counts.unknown_kinds == encoded.counts.by_kind["scroll"] == 1
+    assert encoded.found("unknown_kind") == [0]
 
 
 def test_offset_moves_events_against_the_frames(encode):
@@ -189,6 +205,24 @@ def test_delta_is_the_movement_during_the_row_and_in_the_state_that_of_the_row_b
     encoded = encode([move(1150, x=100), move(1250, x=80), move(1260, x=90)], mouse="delta")
     np.testing.assert_array_equal(encoded.action[:, 0], np.float32([0, 0.5, -0.1, 0]))
     np.testing.assert_array_equal(encoded.state[:, 0], np.float32([0, 0, 0.5, -0.1]))
+
+
+def test_vocabulary_of_ones_own_replaces_the_channels_of_keys(encode):
+    codes = {"jump": (0x20, 0x58), "w": (W,)}
+    encoded = encode([key("keydown", 1110, 0x58), key("keydown", 1150, 0x41)], key_codes=codes)
+    assert encoded.action[:, 5:].tolist() == [[0, 0], [1, 0], [1, 0], [1, 0]]
+    assert encoded.found("key_outside_vocabulary") == [1]
+
+
+def test_key_that_never_comes_up_stays_down_and_is_named(encode):
+    encoded = encode([key("keydown", 1050), key("keyup", 1060), key("keydown", 1150)])
+    assert column(encoded.action, "key.w") == [1, 1, 1, 1]
+    assert encoded.found("key_never_released") == [2]
+
+
+def test_button_that_is_never_released_is_named(encode):
+    assert encode([move(1050, buttons=1), move(1150)]).found("button_never_released") == [0]
+    assert encode([move(1050, buttons=1), move(1150, buttons=0)]).found("button_never_released") == []
 
 
 TIMES = st.integers(900, 1700)
@@ -239,3 +273,27 @@ def test_deltas_add_up_to_the_way_from_first_to_last_position(encode, events, fr
     # Half a pixel at most stems from the centre of the canvas, where the mouse starts.
     moved_px = np.round(encoded.action[:, :2].astype(np.float64) * [100, 50] * 2) / 2
     assert moved_px.sum(axis=0).tolist() == [last[0] - first[0], last[1] - first[1]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(EVENTS, FRAME_TICKS, st.booleans())
+def test_every_event_is_in_the_row_that_owns_its_moment(encode, events, frame_ticks, resample):
+    ledger = encode(events, frame_ticks, resample=resample).ledger
+    rows = slow_oracle.rows(frame_ticks, META, resample=resample)
+    for event, row in zip(events, ledger.row.tolist(), strict=True):
+        # Rows of duplicates that were kept may be empty; the last one that begins in time owns the moment.
+        owners = [i for i, (_, _, start, end) in enumerate(rows) if start <= event["ts"] < end]
+        assert row == (owners[0] if owners else NO_ROW)
+
+
+@settings(max_examples=100, deadline=None)
+@given(EVENTS, FRAME_TICKS, st.data())
+def test_an_unused_event_changes_no_label(encode, events, frame_ticks, data):
+    encoded = encode(events, frame_ticks)
+    unused = [i for i in np.flatnonzero(~encoded.ledger.is_used) if not encoded.ledger.findings["before_first_row"][i]]
+    if len(unused) in (0, len(events)):
+        return
+    left_out = data.draw(st.sampled_from(unused))
+    others = encode([event for i, event in enumerate(events) if i != left_out], frame_ticks)
+    np.testing.assert_array_equal(encoded.action, others.action)
+    np.testing.assert_array_equal(encoded.state, others.state)

@@ -27,7 +27,7 @@ def test_conversion_ends_with_a_summary_and_the_next_command(tmp_path, capsys):
     lines = [line.strip("│ ").replace("│", "") for line in capsys.readouterr().out.splitlines()]
     rows = {" ".join(line.split()) for line in lines}
     assert {"episodes 1", "frames 3", "buttons and keys used key.w", "duplicates dropped 1"} <= rows
-    assert "unmatched key ups 1" in rows
+    assert "unmatched key up 1" in rows
     train = "lerobot-train --policy.type=qwenvla --policy.push_to_hub=false"
     assert lines[-1].strip() == f"{train} --dataset.repo_id=tests/cli --dataset.root={tmp_path}/out"
 
@@ -43,7 +43,7 @@ def test_options_may_be_written_either_way(tmp_path, options, capsys):
     make_recording(tmp_path / "raw/e")
     assert main(command(tmp_path, *options)) == 0
     records = (tmp_path / "out/meta/recordings.jsonl").read_text()
-    assert '"mouse": "delta", "resample": true, "keep_duplicates": true, "sort_events": true' in records
+    assert '"resample": true, "keep_duplicates": true, "sort_events": true' in records and '"mouse": "delta"' in records
 
 
 def test_options_may_come_from_a_file_and_be_overridden(tmp_path, capsys):
@@ -54,7 +54,7 @@ def test_options_may_come_from_a_file_and_be_overridden(tmp_path, capsys):
     )
     assert main(["convert", f"--config_path={config}", "--mouse=absolute"]) == 0
     records = (tmp_path / "out/meta/recordings.jsonl").read_text()
-    assert '"mouse": "absolute", "resample": true' in records
+    assert '"mouse": "absolute"' in records and '"resample": true' in records
 
 
 @pytest.mark.parametrize("task", ["open the door: then leave", "true", "[1]", 'it\'s "here" # now', "12"])
@@ -79,8 +79,8 @@ def test_bad_recordings_exit_with_2_and_one_line_each(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        ([], "unknown command (none); the only one is `convert`"),
-        (["inspect"], "unknown command inspect"),
+        ([], "unknown command (none); give one of inspect, convert"),
+        (["transmogrify"], "unknown command transmogrify"),
         (["convert", "--repo_id=a/b"], "Missing required field(s) `input`"),
         (
             ["convert", "--input=x", "--repo_id=a/b", "--resample=maybe"],

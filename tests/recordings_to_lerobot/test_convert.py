@@ -14,9 +14,10 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
 from lerobot_qwenvla.recorder.record import record_episode
-from recordings_to_lerobot.action_schema import CHANNELS, DELTA_CHANNELS
+from recordings_to_lerobot.action_schema import CHANNELS, channel_names
 from recordings_to_lerobot.convert import convert
 from recordings_to_lerobot.options import ConvertConfig
+from recordings_to_lerobot.staging import Workplace
 from recordings_to_lerobot.validation import RecordingError
 from tests.recordings_to_lerobot import slow_oracle
 from tests.recordings_to_lerobot.raw_recordings import (
@@ -117,8 +118,7 @@ def test_options_equal_the_slow_oracle(tmp_path, options):
     dataset = read_dataset(convert_folder(tmp_path, **options))
     assert_equals_oracle(dataset, recordings, **options)
     assert picture_numbers(dataset) == dataset.hf_dataset.with_format("numpy")["recording.frame_index"][:].tolist()
-    names = list(DELTA_CHANNELS if options.get("mouse") == "delta" else CHANNELS)
-    assert dataset.meta.features["action"]["names"] == names
+    assert dataset.meta.features["action"]["names"] == list(channel_names(options.get("mouse", "absolute")))
 
 
 def test_every_episode_is_accounted_for(tmp_path):
@@ -135,7 +135,7 @@ def test_every_episode_is_accounted_for(tmp_path):
         assert counts["video_frames"] == len(raw.frame_ticks)
         assert counts["rows"] == len(set(raw.frame_ticks)) == counts["video_frames"] - counts["duplicates_dropped"]
         assert sum(counts["by_kind"].values()) == len(raw.events)
-        assert counts["unknown_kinds"] == sum(event["kind"] == "focus" for event in raw.events)
+        assert counts["unknown_kind"] == sum(event["kind"] == "focus" for event in raw.events)
 
 
 @pytest.mark.parametrize("size", [(65, 47), (10, 8), (64, 48)])
@@ -177,28 +177,53 @@ def test_root_defaults_to_the_place_where_lerobot_looks(tmp_path, monkeypatch):
 
 
 def fails(folder: Path, **options) -> str:
-    """The message of a conversion that must fail and leave nothing behind."""
-    before = sorted(folder.rglob("*"))
+    """The message of a conversion that must fail without leaving a dataset, or half of one."""
+    before = visible_files(folder)
     with pytest.raises(RecordingError) as caught:
         convert_folder(folder, **options)
-    assert sorted(folder.rglob("*")) == before
+    assert visible_files(folder) == before
     return str(caught.value)
 
 
-def test_all_bad_episodes_are_named_in_one_error(tmp_path):
-    make_recording(tmp_path / "raw/good")
-    make_recording(tmp_path / "raw/bad_1", canvas_h=32)
-    (make_recording(tmp_path / "raw/bad_2").folder / "events.jsonl").write_text('{"ts": 1, "kind": "keyup"}')
-    (tmp_path / "raw/bad_1/frame_ts.bin").write_bytes(bytes(16))
-    (tmp_path / "raw/incomplete").mkdir()
-    (tmp_path / "raw/incomplete/meta.json").write_text((tmp_path / "raw/good/meta.json").read_text())
-    raw = tmp_path / "raw"
+def visible_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if ".out.work" not in path.parts)
+
+
+def quarantine(config: ConvertConfig) -> dict[str, list[str]]:
+    lines = (config.root / "audit/quarantine.jsonl").read_text().splitlines()
+    return {entry["source"]: entry["problems"] for entry in map(json.loads, lines)}
+
+
+def make_bad_recordings(raw: Path) -> None:
+    make_recording(raw / "bad_1", canvas_h=32)
+    (raw / "bad_1/frame_ts.bin").write_bytes(bytes(16))
+    (make_recording(raw / "bad_2").folder / "events.jsonl").write_text('{"ts": 1, "kind": "keyup"}')
+    (raw / "incomplete").mkdir()
+    (raw / "incomplete/meta.json").write_text((raw / "bad_1/meta.json").read_text())
+
+
+def test_bad_episodes_are_left_out_with_their_reasons(tmp_path):
+    make_bad_recordings(tmp_path / "raw")
+    good = make_recording(tmp_path / "raw/good")
+    config = convert_folder(tmp_path)
+    assert_equals_oracle(read_dataset(config), [good])
     missing = "missing; re-export the recording, or remove its folder"
-    assert fails(tmp_path).splitlines() == [
-        f"{raw}/bad_1/video.mp4: 4 frames, but frame_ts.bin has 2 ticks; re-export the recording",
-        f"{raw}/bad_2/events.jsonl:1: keyup lacks `vk`; correct the line or re-export",
-        *(f"{raw}/incomplete/{name}: {missing}" for name in ("video.mp4", "frame_ts.bin", "events.jsonl")),
-    ]
+    assert quarantine(config) == {
+        "bad_1": ["bad_1/video.mp4: 4 frames, but frame_ts.bin has 2 ticks; re-export the recording"],
+        "bad_2": ["bad_2/events.jsonl:1: keyup lacks `vk`; correct the line or re-export"],
+        "incomplete": [f"incomplete/{name}: {missing}" for name in ("video.mp4", "frame_ts.bin", "events.jsonl")],
+    }
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_all_bad_episodes_are_named_in_one_error_when_that_is_asked_for_or_none_is_good(tmp_path, strict):
+    make_bad_recordings(tmp_path / "raw")
+    if strict:
+        make_recording(tmp_path / "raw/good")
+    problems = fails(tmp_path, strict=strict).splitlines()
+    assert len(problems) == 5
+    assert problems[0].startswith(f"{tmp_path}/raw/bad_1/video.mp4: 4 frames")
+    assert (tmp_path / ".out.work").exists() == strict  # the good one need not be prepared again
 
 
 def test_canvas_that_disagrees_with_the_video_is_refused(tmp_path):
@@ -215,14 +240,15 @@ def test_truncated_video_is_refused(tmp_path):
     assert "video.mp4: damaged or cut off" in fails(tmp_path)
 
 
-@pytest.mark.parametrize(("field", "other"), [("fps", 20), ("canvas_w", 32)])
-def test_episodes_that_do_not_fit_one_dataset_are_both_named(tmp_path, field, other):
-    first = make_recording(tmp_path / "raw/a")
-    make_recording(tmp_path / "raw/b")
-    third = make_recording(tmp_path / "raw/c", **{field: other})
-    message = fails(tmp_path)
-    assert message.startswith(f"{third.folder}/meta.json: `{field}` is {float(other):g}")
-    assert f"{first.folder}/meta.json; convert them to separate datasets" in message
+@pytest.mark.parametrize(("field", "other", "found"), [("fps", 20, "`fps` is 20"), ("canvas_w", 32, "canvas is 32×64")])
+def test_episode_that_does_not_fit_the_others_is_left_out(tmp_path, field, other, found):
+    make_recording(tmp_path / "raw/a", **{field: other})
+    for name in "bc":
+        make_recording(tmp_path / "raw" / name)
+    config = convert_folder(tmp_path)
+    assert read_dataset(config).num_episodes == 2
+    [problem] = quarantine(config)["a"]
+    assert problem.startswith("a/meta.json: ") and found in problem and problem.endswith("to a dataset of its own")
 
 
 def test_fractional_frame_rate_is_refused(tmp_path):
@@ -249,45 +275,54 @@ def test_bad_repo_id_is_refused(tmp_path, repo_id):
         convert(ConvertConfig(input=tmp_path / "raw", repo_id=repo_id, root=tmp_path / "out"))
 
 
-def test_existing_output_is_never_touched(tmp_path):
+def test_folder_that_is_no_dataset_is_never_touched(tmp_path):
     make_recording(tmp_path / "raw/e")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/precious.txt").write_text("mine")
-    assert fails(tmp_path) == f"{tmp_path}/out: already exists; give another --root, or delete it first"
+    assert fails(tmp_path).startswith(f"{tmp_path}/out: holds no meta/recordings.jsonl")
     assert (tmp_path / "out/precious.txt").read_text() == "mine"
 
 
-def test_frame_that_cannot_be_decoded_leaves_nothing_behind(tmp_path):
-    # Only decoding finds damage inside a packet, when the first episodes are written already.
+@pytest.mark.parametrize("video", ["copy", "encode"])
+def test_episode_whose_frames_cannot_be_decoded_is_left_out(tmp_path, video):
+    # No packet tells that its contents are damaged.
     make_recording(tmp_path / "raw/a")
-    video = make_recording(tmp_path / "raw/b", regular_ticks(30), movflags="faststart").folder / "video.mp4"
-    content = bytearray(video.read_bytes())
+    path = make_recording(tmp_path / "raw/b", regular_ticks(30), movflags="faststart").folder / "video.mp4"
+    content = bytearray(path.read_bytes())
     start = content.index(b"mdat") + 4
     content[start:] = bytes(len(content) - start)
-    video.write_bytes(content)
-    message = fails(tmp_path)
-    assert message.startswith(f"{video}: frame 0 cannot be decoded") and message.endswith("re-export the recording")
+    path.write_bytes(content)
+    config = convert_folder(tmp_path, video=video)
+    assert read_dataset(config).num_episodes == 1
+    [problem] = quarantine(config)["b"]
+    assert problem.startswith("b/video.mp4: ") and "cannot be decoded" in problem
 
 
-def test_interrupted_conversion_leaves_nothing_behind(tmp_path):
-    for index in range(20):
-        make_recording(tmp_path / f"raw/{index}", regular_ticks(30))
-    before = sorted(tmp_path.rglob("*"))
+def test_interrupted_conversion_leaves_no_dataset_and_goes_on(tmp_path):
+    recordings = [make_recording(tmp_path / f"raw/{index}", regular_ticks(30)) for index in range(20)]
+    before = visible_files(tmp_path)
 
-    def interrupt_once_writing() -> None:
-        while not list(tmp_path.glob(".out.partial-*/out/data/**/*.parquet")):
+    def interrupt_once_prepared() -> None:
+        while not list(tmp_path.glob(".out.work/*.outline")):
             time.sleep(0.005)
         os.kill(os.getpid(), signal.SIGINT)
 
     # A process started in the background, as tests may be, ignores the signal unless told otherwise.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=interrupt_once_writing, daemon=True).start()
+    threading.Thread(target=interrupt_once_prepared, daemon=True).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             convert_folder(tmp_path)
     finally:
         signal.signal(signal.SIGINT, handler)
-    assert sorted(tmp_path.rglob("*")) == before
+    assert visible_files(tmp_path) == before
+    assert_equals_oracle(read_dataset(convert_folder(tmp_path)), recordings)
+
+
+def test_second_conversion_at_the_same_place_is_refused_while_the_first_runs(tmp_path):
+    make_recording(tmp_path / "raw/e")
+    with Workplace(tmp_path / "out").occupy():
+        assert fails(tmp_path) == f"{tmp_path}/out: another process is writing it; wait until it is done"
 
 
 def test_ten_years_of_uptime_do_not_overflow_the_clock(tmp_path):

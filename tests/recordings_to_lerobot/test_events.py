@@ -84,7 +84,8 @@ def test_events_are_sorted_on_request_and_the_moved_ones_counted(tmp_path):
     events = read(tmp_path, lines, sort_events=True)
     assert events.tick.tolist() == [5, 5, 6, 9, 9]
     assert events.vk.tolist() == [0, 2, 4, 1, 3]
-    assert events.reordered == 2
+    assert events.reordered.tolist() == [False, True, True, False, False]
+    assert events.line.tolist() == [1, 3, 5, 2, 4]
 
 
 def test_file_of_blank_lines_holds_no_event(tmp_path):

@@ -1,0 +1,189 @@
+"""The work on one recording, done apart from all others: everything its episode needs but a place in a dataset.
+
+What is finished lies in a work folder under a name made of all that it depends on, so that an interrupted
+conversion goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+
+from recordings_to_lerobot.action_schema import SCHEMA_VERSION, KeyCodes
+from recordings_to_lerobot.image_stats import sample_levels
+from recordings_to_lerobot.labelling import Labels, label_recording
+from recordings_to_lerobot.ledger import EventLedger, FrameLedger, account_for_events, account_for_frames
+from recordings_to_lerobot.options import LabelOptions
+from recordings_to_lerobot.recording import EPISODE_FILES, META_FILE, VIDEO_FILE, Recording, read_recording
+from recordings_to_lerobot.timeline import kept_frames
+from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.video import VideoFacts, check_video, iterate_frames
+from recordings_to_lerobot.video_writing import EncoderSettings, encode_video
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What all recordings of a conversion have in common."""
+
+    input: Path
+    options: LabelOptions
+    key_codes: KeyCodes
+    task: str | None
+    work: Path
+    find_idle: bool
+
+
+@dataclass(frozen=True)
+class PreparedEpisode:
+    """An episode ready to be written."""
+
+    recording: Recording
+    labels: Labels
+    event_ledger: EventLedger
+    frame_ledger: FrameLedger
+    task: str
+    levels: np.ndarray  # (3, 256) int64
+    counts: dict[str, int]
+    kinds: dict[str, int]  # how many events of each
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the plan of a conversion needs to know of an episode."""
+
+    folder: Path
+    source: str  # the folder, as seen from that of all recordings
+    identity: str  # digest of the contents of its files
+    path: Path  # the PreparedEpisode
+    n_rows: int
+    fps: int
+    size_px: tuple[int, int]
+    session: str | None
+    counts: dict[str, int]
+    pressed: frozenset[str]  # buttons and keys
+    facts: VideoFacts
+    rows_are_frames: bool  # all frames of the video, each once and in order
+
+
+def prepare(folder: Path, common: Preparation) -> Outline:
+    """Reads, checks and labels one recording, or finds that this was done before.
+
+    Raises:
+        RecordingError: With everything that is wrong with it.
+    """
+    identity = _identity(folder)
+    labelling = [SCHEMA_VERSION, identity, asdict(common.options), common.key_codes, common.task]
+    key = hashlib.blake2b(json.dumps(labelling, default=str).encode(), digest_size=16).hexdigest()
+    outline_path, path = common.work / f"{key}.outline", common.work / f"{key}.episode"
+    if outline_path.is_file():
+        return pickle.loads(outline_path.read_bytes())
+    episode, facts = _prepare(folder, common)
+    meta, labels = episode.recording.meta, episode.labels
+    pressed = labels.action.any(axis=0)
+    outline = Outline(
+        folder=folder,
+        source=folder.relative_to(common.input).as_posix(),
+        identity=identity,
+        path=path,
+        n_rows=len(labels.timeline),
+        fps=int(meta.fps),
+        size_px=(meta.canvas_w, meta.canvas_h),
+        session=None if meta.session is None else str(meta.session),
+        counts=episode.counts,
+        pressed=frozenset(n for n in compress(labels.channels, pressed) if not n.startswith("mouse.")),
+        facts=facts,
+        rows_are_frames=np.array_equal(labels.timeline.frame_index, np.arange(len(episode.recording.frame_ticks))),
+    )
+    write_whole(path, lambda part: part.write_bytes(pickle.dumps(episode)))
+    write_whole(outline_path, lambda part: part.write_bytes(pickle.dumps(outline)))
+    return outline
+
+
+def _prepare(folder: Path, common: Preparation) -> tuple[PreparedEpisode, VideoFacts]:
+    recording = read_recording(folder, common.options.sort_events)
+    meta, video = recording.meta, folder / VIDEO_FILE
+    size_px = (meta.canvas_w, meta.canvas_h)
+    n_frames = len(recording.frame_ticks)
+    task = (meta.task or "").strip() or (common.task or "").strip()
+    problems: list[str] = []
+    try:
+        facts = check_video(video, size_px, n_frames)
+    except RecordingError as error:
+        problems += error.problems
+    if meta.fps != int(meta.fps):
+        problems.append(
+            f"{folder / META_FILE}: `fps` is {meta.fps}, but LeRobot knows whole frames per second only; "
+            f"set it to {max(1, round(meta.fps))} (true times are kept either way)"
+        )
+    else:
+        try:
+            labels = label_recording(recording, common.options, common.key_codes)
+        except RecordingError as error:
+            problems += error.problems
+    if not task:
+        problems.append(f"{folder / META_FILE}: no `task`; add the instruction there, or pass --task=TEXT")
+    if problems:
+        raise RecordingError(*problems)
+    kept = kept_frames(recording.frame_ticks, common.options.keep_duplicates)
+    untrimmed = labels.timeline
+    events = recording.events
+    event_ledger = account_for_events(events, labels.event_ns, labels.timeline, size_px, common.key_codes)
+    kinds = np.bincount(events.kind, minlength=len(events.kinds)).tolist()
+    counts = {
+        "video_frames": n_frames,
+        "rows": len(labels.timeline),
+        "duplicates_dropped": n_frames - len(kept),
+        "idle_rows_dropped": len(untrimmed) - len(labels.timeline),
+        **event_ledger.counts(),
+    }
+    episode = PreparedEpisode(
+        recording=recording,
+        labels=labels,
+        event_ledger=event_ledger,
+        frame_ledger=account_for_frames(n_frames, kept, labels.timeline, untrimmed),
+        task=task,
+        levels=sample_levels(video, facts),
+        counts=counts,
+        kinds=dict(zip(events.kinds, kinds, strict=True)),
+    )
+    return episode, facts
+
+
+def encode_episode(outline: Outline, settings: EncoderSettings) -> tuple[Path, VideoFacts]:
+    """Encodes the rows of an episode to a video of its own, or finds that this was done before.
+
+    Raises:
+        RecordingError: A frame cannot be decoded.
+    """
+    path = outline.path.with_suffix(f".{settings.encoder}.{settings.pix_fmt}.mp4")
+    if not path.is_file():
+        episode: PreparedEpisode = pickle.loads(outline.path.read_bytes())
+        frames = iterate_frames(outline.folder / VIDEO_FILE, episode.labels.timeline.frame_index)
+        write_whole(path, lambda part: encode_video(frames, part, outline.fps, settings))
+    return path, check_video(path, outline.size_px, outline.n_rows)
+
+
+def _identity(folder: Path) -> str:
+    """Digest of the contents of a recording; files may be missing."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in EPISODE_FILES:
+        if (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
+        digest.update(b"/")
+    return digest.hexdigest()
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a new file, which appears at `path` when it is complete."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        part = Path(folder) / path.name
+        write(part)
+        os.replace(part, path)

@@ -1,0 +1,119 @@
+"""Writes the videos of a dataset: encodes the frames of an episode, and packs episodes into files."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from recordings_to_lerobot.video import VideoFacts, open_video
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """LeRobot's encoder configuration in the terms of FFmpeg."""
+
+    encoder: str
+    pix_fmt: str
+    options: dict[str, str]
+
+
+def encode_video(frames: Iterable[av.VideoFrame], path: Path, fps: int, settings: EncoderSettings) -> None:
+    """Encodes frames at a constant rate, each one: the next is decoded when the encoder has taken the last.
+
+    Frames of the wanted pixel format are encoded as they are. The detour through RGB that LeRobot's own encoder
+    takes loses 0.7 dB at 384×384, and time.
+    """
+    with av.open(path, "w") as container:
+        for row, frame in enumerate(frames):
+            if row == 0:
+                stream = container.add_stream(settings.encoder, rate=fps, options=settings.options)
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, settings.pix_fmt
+                stream.time_base = Fraction(1, fps)  # until the file begins: then it is the file's
+                if frame.format.name == settings.pix_fmt:
+                    stream.codec_context.color_range = frame.color_range
+                    stream.codec_context.colorspace = frame.colorspace
+            if frame.format.name != settings.pix_fmt:
+                frame = av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")
+            frame.pts, frame.time_base = row, Fraction(1, fps)
+            # Else the encoder would put its key frames where the source has them.
+            frame.pict_type = av.video.frame.PictureType.NONE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@dataclass(frozen=True)
+class DatasetFile:
+    """A file of a dataset, by LeRobot's numbering."""
+
+    path: Path
+    chunk_index: int
+    file_index: int
+
+
+@dataclass(frozen=True)
+class VideoPlace:
+    """Where the video of an episode lies among the files of a dataset."""
+
+    file: DatasetFile
+    from_s: float
+    to_s: float
+
+
+class VideoPacker:
+    """Packs the videos of episodes into few files by copying their packets, restamped to a constant rate.
+
+    Each packet is written once. LeRobot appends an episode by rewriting the file it goes to, which takes a time
+    that grows with the square of the number of episodes.
+    """
+
+    def __init__(self, files: Iterator[DatasetFile], fps: int, max_file_bytes: float, delay_frames: int):
+        """Takes as many of `files` as it needs; no video to come runs ahead by more than `delay_frames`."""
+        self._files = files
+        self._fps = fps
+        self._max_file_bytes = max_file_bytes
+        self._delay_frames = delay_frames
+        # A file has one set of decoder parameters, so the packets of each encoder go to files of their own.
+        self._open: dict[str, _OpenFile] = {}
+
+    def append(self, source: Path, facts: VideoFacts) -> VideoPlace:
+        """Copies all packets of a video, which starts clean."""
+        assert facts.starts_clean and facts.delay_frames <= self._delay_frames
+        n_bytes = source.stat().st_size
+        with open_video(source) as container:
+            template = container.streams.video[0]
+            target = self._open.get(facts.parameters)
+            if target and target.n_bytes + n_bytes >= self._max_file_bytes:
+                self._open.pop(facts.parameters).container.close()
+                target = None
+            if target is None:
+                target = self._open[facts.parameters] = _OpenFile(next(self._files), template, self._fps)
+            packets = (packet for packet in container.demux(template) if packet.size)
+            for stored, (packet, shown) in enumerate(zip(packets, facts.frame_of_packet, strict=True)):
+                packet.stream = target.stream
+                packet.time_base = Fraction(1, self._fps)
+                packet.pts = target.n_frames + shown
+                packet.dts = target.n_frames + stored - self._delay_frames
+                packet.duration = 1
+                target.container.mux(packet)
+        first_frame = target.n_frames
+        target.n_frames += len(facts.frame_of_packet)
+        target.n_bytes += n_bytes
+        return VideoPlace(target.file, first_frame / self._fps, target.n_frames / self._fps)
+
+    def close(self) -> None:
+        """Finishes all files."""
+        while self._open:
+            self._open.popitem()[1].container.close()
+
+
+class _OpenFile:
+    def __init__(self, file: DatasetFile, template: av.VideoStream, fps: int):
+        self.file = file
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        # LeRobot, too, puts the index of a video first, where a reader over the network finds it at once.
+        self.container = av.open(file.path, "w", container_options={"movflags": "faststart"})
+        self.stream = self.container.add_stream_from_template(template, opaque=True)
+        self.stream.time_base = Fraction(1, fps)
+        self.n_frames = self.n_bytes = 0
