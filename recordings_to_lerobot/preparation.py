@@ -18,6 +18,8 @@ import numpy as np
 
 from recordings_to_lerobot.action_schema import SCHEMA_VERSION, KeyCodes
 from recordings_to_lerobot.image_stats import sample_levels
+from recordings_to_lerobot.inspection.idle import Stretch, find_idle, kept_rows
+from recordings_to_lerobot.inspection.screen_change import block_luma
 from recordings_to_lerobot.labelling import Labels, label_recording
 from recordings_to_lerobot.ledger import EventLedger, FrameLedger, account_for_events, account_for_frames
 from recordings_to_lerobot.options import LabelOptions
@@ -37,7 +39,7 @@ class Preparation:
     key_codes: KeyCodes
     task: str | None
     work: Path
-    find_idle: bool
+    find_idle: bool  # even if nothing is done about it, which takes decoding every frame
 
 
 @dataclass(frozen=True)
@@ -131,15 +133,21 @@ def _prepare(folder: Path, common: Preparation) -> tuple[PreparedEpisode, VideoF
         problems.append(f"{folder / META_FILE}: no `task`; add the instruction there, or pass --task=TEXT")
     if problems:
         raise RecordingError(*problems)
-    kept = kept_frames(recording.frame_ticks, common.options.keep_duplicates)
-    untrimmed = labels.timeline
     events = recording.events
+    untrimmed = labels.timeline
+    stretches: list[Stretch] = []
+    if common.find_idle or common.options.idle != "keep":
+        luma = block_luma(video, untrimmed.frame_index)
+        stretches = find_idle(labels, events, luma, meta.fps, common.options.idle_s)
+        labels = labels.take(kept_rows(len(untrimmed), stretches, common.options.idle, int(meta.fps)))
+    kept = kept_frames(recording.frame_ticks, common.options.keep_duplicates)
     event_ledger = account_for_events(events, labels.event_ns, labels.timeline, size_px, common.key_codes)
     kinds = np.bincount(events.kind, minlength=len(events.kinds)).tolist()
     counts = {
         "video_frames": n_frames,
         "rows": len(labels.timeline),
         "duplicates_dropped": n_frames - len(kept),
+        "idle_rows": sum(stretch.stop_row - stretch.start_row for stretch in stretches),
         "idle_rows_dropped": len(untrimmed) - len(labels.timeline),
         **event_ledger.counts(),
     }

@@ -1,0 +1,61 @@
+"""How much the screen changes from picture to picture, seen through a coarse grid of block means."""
+
+from pathlib import Path
+
+import numpy as np
+
+from recordings_to_lerobot.video import iterate_frames
+
+# Blocks in each direction.
+GRID = 32
+
+# Block means are kept in steps of 1/256 level: whole levels would add their own rounding to small changes.
+STEPS_PER_LEVEL = 256
+
+# Two pictures with no block further apart than this are the same, in luma levels of 0 to 255.
+#
+# Measured as the largest change of any block from the first picture of a stretch. Unmoving scenes, including the
+# key frame every 2 s that re-encodes them and the second after a movement in which an encoder still sharpens:
+#   the 83 frames that the Miniworld recordings hold twice (x264 crf 18)   at most 1.9
+#   Miniworld, text, dark gradients, foliage, noise; x264 crf 18           at most 1.0
+#   the same, x264 crf 28; after the first second                          at most 2.2; at most 3.4 before
+#   SVT-AV1 crf 30 and 35, x265 crf 28, VP9 crf 32                         at most 2.2
+# Movement:
+#   every one of 3924 other frames of the Miniworld recordings             at least 6.1
+#   a square of 4×4 px and 50 levels, or 3×3 px and 100, at 384×384        seen at its first or second step
+#   a square of 6×6 px and 100 levels at 1280×720, crf 18 and 28           seen within 6 steps
+CHANGE_LEVELS = 3.0
+
+
+def block_luma(path: Path, frame_index: np.ndarray) -> np.ndarray:
+    """Mean luma of every block of the frames at `frame_index` (N,), which never decreases.
+
+    Decodes the video once and holds one picture at a time; the result takes 2 KiB a frame.
+
+    Returns:
+        (N, GRID * GRID) uint16, in steps of 1/256 level.
+
+    Raises:
+        RecordingError: A frame cannot be decoded.
+    """
+    luma = np.empty((len(frame_index), GRID, GRID), dtype=np.uint16)
+    for row, frame in enumerate(iterate_frames(path, frame_index)):
+        # Scaled while still in the decoder's own planes; the scaler's "area" is the mean over each block.
+        blocks = frame.reformat(width=GRID, height=GRID, format="gray16le", interpolation="AREA")
+        luma[row] = blocks.to_ndarray()
+    return luma.reshape(len(frame_index), GRID * GRID)
+
+
+def largest_change(luma: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Change of the block that differs most, in levels; (…, B) arrays of `block_luma` that broadcast.  # (…,)"""
+    return _difference(luma, other).max(axis=-1)
+
+
+def mean_change(luma: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Change averaged over all blocks, in levels; (…, B) arrays of `block_luma` that broadcast.  # (…,)"""
+    return _difference(luma, other).mean(axis=-1)
+
+
+def _difference(luma: np.ndarray, other: np.ndarray) -> np.ndarray:
+    # Unsigned integers wrap around below zero.
+    return np.abs(luma.astype(np.float32) - other.astype(np.float32)) / STEPS_PER_LEVEL
