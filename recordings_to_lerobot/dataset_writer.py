@@ -4,7 +4,6 @@ Importing this module imports LeRobot and torch, which takes seconds.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,9 +27,6 @@ from recordings_to_lerobot.video_writing import DatasetFile, EncoderSettings, Vi
 
 _BYTES_PER_MB = 1024 * 1024
 _ENCODERS = {"h264": "h264", "hevc": "hevc", "av1": "libsvtav1"}
-
-# The encoder else reports its settings for each episode.
-os.environ.setdefault("SVT_LOG", "1")
 
 
 class EpisodeWriter:
@@ -72,10 +68,12 @@ class EpisodeWriter:
         data_file = self._write_rows(columns)
         place = self._packer.append(video, facts)
         tabular = {name: feature for name, feature in meta.features.items() if name != SCREEN}
-        stats = compute_episode_stats(columns, tabular) | {SCREEN: picture_statistics(levels)}
+        stats = {SCREEN: picture_statistics(levels), **compute_episode_stats(columns, tabular)}
         where = {
             "data/chunk_index": data_file.chunk_index,
             "data/file_index": data_file.file_index,
+            "dataset_from_index": first_row,
+            "dataset_to_index": first_row + n_rows,
             f"videos/{SCREEN}/chunk_index": place.file.chunk_index,
             f"videos/{SCREEN}/file_index": place.file.file_index,
             f"videos/{SCREEN}/from_timestamp": place.from_s,
@@ -146,7 +144,7 @@ def new_dataset(
     root: Path, repo_id: str, fps: int, size_px: tuple[int, int], channels: tuple[str, ...]
 ) -> LeRobotDatasetMetadata:
     """An empty dataset; pictures of `size_px` (width, height), a float32 in state and action for each channel."""
-    return LeRobotDatasetMetadata.create(repo_id, fps, _features(size_px, channels), root=root)
+    return LeRobotDatasetMetadata.create(repo_id, fps, features(size_px, channels), root=root)
 
 
 def encoder_config(wanted: VideoFormat | None, size_px: tuple[int, int]) -> RGBEncoderConfig:
@@ -166,7 +164,8 @@ def encoder_settings(config: RGBEncoderConfig) -> EncoderSettings:
     return EncoderSettings(config.vcodec, config.pix_fmt, config.get_codec_options(as_strings=True))
 
 
-def _features(size_px: tuple[int, int], channels: tuple[str, ...]) -> dict[str, dict]:
+def features(size_px: tuple[int, int], channels: tuple[str, ...]) -> dict[str, dict]:
+    """LeRobot's description of the columns."""
     vector = {"dtype": "float32", "shape": (len(channels),), "names": list(channels)}
     width_px, height_px = size_px
     return {

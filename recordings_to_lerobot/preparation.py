@@ -81,8 +81,9 @@ def prepare(folder: Path, common: Preparation) -> Outline:
         RecordingError: With everything that is wrong with it.
     """
     identity = _identity(folder)
-    labelling = [SCHEMA_VERSION, identity, asdict(common.options), common.key_codes, common.task]
-    key = hashlib.blake2b(json.dumps(labelling, default=str).encode(), digest_size=16).hexdigest()
+    source = folder.relative_to(common.input).as_posix()
+    depends_on = [SCHEMA_VERSION, source, identity, asdict(common.options), common.key_codes, common.task]
+    key = hashlib.blake2b(json.dumps(depends_on, default=str).encode(), digest_size=16).hexdigest()
     outline_path, path = common.work / f"{key}.outline", common.work / f"{key}.episode"
     if outline_path.is_file():
         return pickle.loads(outline_path.read_bytes())
@@ -91,7 +92,7 @@ def prepare(folder: Path, common: Preparation) -> Outline:
     pressed = labels.action.any(axis=0)
     outline = Outline(
         folder=folder,
-        source=folder.relative_to(common.input).as_posix(),
+        source=source,
         identity=identity,
         path=path,
         n_rows=len(labels.timeline),

@@ -115,6 +115,8 @@ def read_meta(path: Path) -> Meta:
     try:
         # The standard parser, because it can be told to refuse numbers that no JSON file may hold.
         fields = json.loads(path.read_bytes().decode("utf-8-sig"), parse_float=_finite, parse_constant=_finite)
+        # JSON may escape halves of characters, which no file and no table takes.
+        json.dumps(fields, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         remedy = "correct it or re-export the recording"
         raise RecordingError(f"{path}:{error.lineno}: broken JSON: {error.msg}; {remedy}") from None

@@ -1,5 +1,6 @@
 """Writes the videos of a dataset: encodes the frames of an episode, and packs episodes into files."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,6 +9,9 @@ from pathlib import Path
 import av
 
 from recordings_to_lerobot.video import VideoFacts, open_video
+
+# The encoder else reports its settings for each episode.
+os.environ.setdefault("SVT_LOG", "1")
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,7 @@ def test_meta_field_that_is_needed_is_named(tmp_path, field):
         (b'{"note": 1e999}', "meta.json: unreadable: 1e999 is not a finite number"),
         (b'{"fps": ' + b"9" * 5000 + b"}", "meta.json: unreadable"),
         (b'{"task": "\xff"}', "meta.json: unreadable"),
+        (b'{"task": "\\ud800"}', "meta.json: unreadable"),
         (b"[" * 100_000, "meta.json: unreadable"),
     ],
 )

@@ -114,6 +114,12 @@ def test_files_of_different_encoders_do_not_share_a_file(tmp_path):
     np.testing.assert_array_equal(pictures(dataset), sources)
 
 
+def test_recordings_with_the_same_contents_are_episodes_of_their_own(tmp_path):
+    for name in "abc":
+        make_recording(tmp_path / "raw" / name)
+    assert [record["source"] for record in records(run(tmp_path))] == ["a", "b", "c"]
+
+
 def test_only_new_recordings_are_added_and_the_old_episodes_stay(tmp_path):
     for name in "ac":
         make_recording(tmp_path / "raw" / name, regular_ticks(5), task=f"task {name}")

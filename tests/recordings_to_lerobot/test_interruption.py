@@ -1,0 +1,24 @@
+"""A few of the runs that `kill_conversions.py` and `fuzz_conversions.py` make by the hundred and thousand."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def run(script: str, *options: str) -> dict:
+    result = subprocess.run([sys.executable, HERE / script, *options], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_killed_conversions_end_as_if_they_had_not_been():
+    assert run("kill_conversions.py", "--kills=4")["different"] == []
+
+
+def test_damaged_recordings_are_converted_or_quarantined():
+    result = run("fuzz_conversions.py", "--cases=200")
+    assert result["wrong"] == []
+    assert set(result["outcomes"]) >= {"converted", "quarantined"}
