@@ -1,5 +1,8 @@
 """Miniworld as a gymnasium environment that is played with mouse and keyboard."""
 
+import math
+from dataclasses import dataclass
+
 import gymnasium as gym
 import numpy as np
 
@@ -10,6 +13,15 @@ from recordings_to_lerobot.action_schema import CHANNELS, MOUSE_CHANNELS
 
 SMALLEST_CANVAS_PX = 16
 FPS = 10
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the player stands on the floor, and the way it faces: counter-clockwise, in [0, 360)."""
+
+    x_m: float
+    z_m: float
+    heading_deg: float
 
 
 class MiniworldEnv(gym.Env):
@@ -75,6 +87,12 @@ class MiniworldEnv(gym.Env):
         """Width and height of the screen."""
         height, width, _ = self._screen.shape
         return width, height
+
+    @property
+    def pose(self) -> Pose:
+        """Where the player stands now."""
+        agent = self.world.agent
+        return Pose(float(agent.pos[0]), float(agent.pos[2]), math.degrees(agent.dir) % 360)
 
     @property
     def goal(self):

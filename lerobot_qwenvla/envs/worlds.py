@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib
 import io
+import os
 import sys
 import weakref
 
@@ -14,6 +15,35 @@ class OpenGLMissingError(RuntimeError):
     """The system libraries that Miniworld draws with are not installed."""
 
 
+class NoDisplayError(RuntimeError):
+    """There is no screen to open a window on."""
+
+
+@functools.cache
+def use_display() -> None:
+    """Let this process open windows; to be called before its first world is made.
+
+    Raises:
+        NoDisplayError: There is no display; the message says what to do.
+        OpenGLMissingError: A system library is missing; the message holds the command that installs it.
+    """
+    if not _draws_without_display():
+        return
+    display = os.environ.get("DISPLAY")
+    remedy = "run this in a terminal of the desktop that shall show it"
+    if not display:
+        raise NoDisplayError(f"A window needs a display, but DISPLAY is not set; {remedy}.")
+    _require_libraries()
+    assert "pyglet.gl" not in sys.modules, "pyglet has chosen already to draw without a display"
+    try:
+        # Connects to the display; from here on, pyglet draws on it.
+        importlib.import_module("pyglet.window")
+    except Exception as error:
+        # Pyglet has an exception of its own for each way in which this fails.
+        problem = f"{display} (DISPLAY) cannot show one: {error}"
+        raise NoDisplayError(f"A window needs a display, but {problem}; {remedy}.") from error
+
+
 @functools.cache
 def world_class(path: str) -> type:
     """Subclass of the stock world at `module:Class` whose pictures do not depend on other worlds.
@@ -21,19 +51,27 @@ def world_class(path: str) -> type:
     Raises:
         OpenGLMissingError: A system library is missing; the message holds the command that installs it.
     """
-    if needs_libraries() and (missing := missing_libraries()):
-        raise OpenGLMissingError(remedy(missing))
+    _require_libraries()
     _use_headless_pyglet()
     module, name = path.split(":")
     stock_class = getattr(importlib.import_module(module), name)
     return type(name, (OwnPictures, stock_class), {})
 
 
+def _require_libraries() -> None:
+    if needs_libraries() and (missing := missing_libraries()):
+        raise OpenGLMissingError(remedy(missing))
+
+
+def _draws_without_display() -> bool:
+    return sys.platform.startswith("linux")
+
+
 def _use_headless_pyglet() -> None:
     import pyglet
 
-    # Only Linux draws without a display; pyglet reads the option when its `gl` module is first imported.
-    if sys.platform.startswith("linux"):
+    # Pyglet reads the option when its `gl` module is first imported, which `use_display` may have done.
+    if _draws_without_display() and "pyglet.gl" not in sys.modules:
         pyglet.options["headless"] = True
 
 

@@ -1,5 +1,6 @@
-"""`qwenvla-record`: records episodes of the scripted player, one folder per episode, named by its seed."""
+"""`qwenvla-record`: records episodes of a player, one folder per episode, named by its seed."""
 
+import contextlib
 import json
 import signal
 import sys
@@ -11,17 +12,23 @@ from draccus.utils import DraccusException
 from tqdm import tqdm
 
 from lerobot_qwenvla.envs.miniworld_env import FPS, MiniworldEnv
-from lerobot_qwenvla.envs.worlds import OpenGLMissingError
+from lerobot_qwenvla.envs.worlds import NoDisplayError, OpenGLMissingError, use_display
+from lerobot_qwenvla.recorder.game_window import GameWindow
+from lerobot_qwenvla.recorder.human import HUMAN, EpisodeDiscardedError, HumanPlayer, SessionEndedError
+from lerobot_qwenvla.recorder.play import SCRIPTED, Player
 from lerobot_qwenvla.recorder.record import record_episode
 from recordings_to_lerobot.recording import META_FILE
 
 
 @dataclass
 class RecordConfig:
-    """Records episodes of the scripted player; episodes that are there already are skipped."""
+    """Records episodes of Miniworld; episodes that are there already are skipped."""
 
     # Folder for the episodes; it is made if it does not exist.
     output: Path
+    # Who plays: `scripted`, or `human` in a window (mouse steers, w a s d walk, left button picks up, right
+    # button drops; Space begins an episode, Backspace plays it again, Escape ends the session).
+    player: str = SCRIPTED.name
     # Miniworld task.
     task: str = "OneRoom"
     # How many seeds to play.
@@ -38,29 +45,45 @@ def record(config: RecordConfig) -> str:
     """Record what is missing and say what was done.
 
     Raises:
-        ValueError: Unknown task, a number out of range, or an existing episode that was recorded differently.
+        ValueError: Unknown task or player, a number out of range, or an existing episode that was recorded
+            differently.
+        NoDisplayError: A person wants to play where no window can be opened.
     """
     if config.episodes < 1:
         raise ValueError(f"--episodes must be at least 1, not {config.episodes}.")
     if config.first_seed < 0:
         raise ValueError(f"--first_seed must not be negative, but is {config.first_seed}.")
+    if config.player not in (SCRIPTED.name, HUMAN):
+        raise ValueError(f"--player must be {SCRIPTED.name} or {HUMAN}, not {config.player!r}.")
     folders = {
         seed: config.output / f"episode_{seed:06d}"
         for seed in range(config.first_seed, config.first_seed + config.episodes)
     }
     missing = {seed: folder for seed, folder in folders.items() if not _is_recorded(folder, config)}
-    env = MiniworldEnv(config.task, config.canvas, config.canvas)
-    failed_seeds, n_steps_kept = [], 0
-    try:
+    by_hand = config.player == HUMAN
+    if by_hand:
+        use_display()
+    kept_steps, failed_seeds = {}, []
+    with contextlib.ExitStack() as stack:
+        env = stack.enter_context(contextlib.closing(MiniworldEnv(config.task, config.canvas, config.canvas)))
+        human = HumanPlayer(stack.enter_context(GameWindow(env.canvas_px))) if by_hand else None
+        player = human.player if human else SCRIPTED
+        stack.enter_context(contextlib.suppress(SessionEndedError))
         for seed, folder in tqdm(missing.items(), desc="Recording", unit="episode"):
-            n_steps, success = record_episode(env, folder, seed, config.keep_failures)
+            n_steps, success = _record_at_last(env, folder, seed, config.keep_failures, player)
             if not success:
                 failed_seeds.append(seed)
             if folder.exists():
-                n_steps_kept += n_steps
-    finally:
-        env.close()
-    return _summary(config, len(folders) - len(missing), failed_seeds, n_steps_kept)
+                kept_steps[seed] = n_steps
+            if human:
+                human.news = "Reached the goal. " if success else "Missed the goal. "
+    return _summary(config, len(folders) - len(missing), failed_seeds, kept_steps)
+
+
+def _record_at_last(env: MiniworldEnv, folder: Path, seed: int, keep_failure: bool, player: Player) -> tuple[int, bool]:
+    while True:
+        with contextlib.suppress(EpisodeDiscardedError):
+            return record_episode(env, folder, seed, keep_failure, player)
 
 
 def _is_recorded(folder: Path, config: RecordConfig) -> bool:
@@ -80,9 +103,9 @@ def _is_recorded(folder: Path, config: RecordConfig) -> bool:
     return True
 
 
-def _summary(config: RecordConfig, n_skipped: int, failed_seeds: list[int], n_steps_kept: int) -> str:
-    n_kept = config.episodes - n_skipped - (0 if config.keep_failures else len(failed_seeds))
-    lines = [f"Recorded {n_kept} episodes, {n_steps_kept / FPS / 60:.1f} minutes of play, in {config.output}."]
+def _summary(config: RecordConfig, n_skipped: int, failed_seeds: list[int], kept_steps: dict[int, int]) -> str:
+    minutes = sum(kept_steps.values()) / FPS / 60
+    lines = [f"Recorded {len(kept_steps)} episodes, {minutes:.1f} minutes of play, in {config.output}."]
     if n_skipped:
         lines.append(f"{n_skipped} were there already.")
     if failed_seeds:
@@ -105,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = draccus.parse(RecordConfig, args=arguments, prog="qwenvla-record")
         print(record(config))
-    except (DraccusException, ValueError, OSError, OpenGLMissingError) as error:
+    except (DraccusException, ValueError, OSError, OpenGLMissingError, NoDisplayError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

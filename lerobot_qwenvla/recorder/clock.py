@@ -1,5 +1,6 @@
 """The recorder's clock: a high-resolution counter that runs since boot, and the frames it is read at."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,11 @@ LONGEST_UPTIME_DAYS = 30
 def ticks_of_ms(ms: float) -> int:
     """Nearest whole number of ticks."""
     return round(ms * QPC_FREQ / 1000)
+
+
+def now() -> int:
+    """The tick it is, for what happens in real time."""
+    return time.perf_counter_ns() * QPC_FREQ // 1_000_000_000
 
 
 def frame_ticks(rng: np.random.Generator) -> Iterator[int]:

@@ -71,12 +71,17 @@ class InputDevice:
                 if "buttons" in fields:
                     self._buttons = _buttons_of(fields["buttons"])
             case "keydown":
-                self._keys |= {KEY_OF_CODE[fields["vk"]]}
+                self._keys |= _keys_of(fields["vk"])
             case "keyup":
-                self._keys -= {KEY_OF_CODE[fields["vk"]]}
+                self._keys -= _keys_of(fields["vk"])
             case _:
                 raise ValueError(f"A virtual device has no event of kind {event.kind!r}.")
         return frozenset()
+
+
+def _keys_of(code: int) -> frozenset[str]:
+    """None for a key outside the vocabulary: a person may press it, and it changes nothing."""
+    return frozenset({KEY_OF_CODE[code]} if code in KEY_OF_CODE else ())
 
 
 def _buttons_of(bits: int) -> frozenset[str]:

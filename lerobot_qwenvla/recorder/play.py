@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import pairwise
 
 import numpy as np
 from tqdm import tqdm
@@ -14,83 +14,91 @@ from lerobot_qwenvla.recorder.input_device import InputDevice, InputEvent
 from lerobot_qwenvla.recorder.scripted_expert import ScriptedExpert
 from lerobot_qwenvla.recorder.sight import look
 
+# A recorder that is faster than the screen captures some pictures twice.
+DUPLICATE_PROBABILITY = 0.02
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What a player does between one frame and the next.
+
+    Attributes:
+        tick: Capture time of the frame.
+        action: (len(CHANNELS),) float32.
+        events: The input events that the action sums up, and before them those that set the state in which the
+            episode starts; none if the player does not use its hands.
+        n_captures: How often the frame was captured.
+    """
+
+    tick: int
+    action: np.ndarray
+    events: list[InputEvent]
+    n_captures: int = 1
+
+
+@dataclass(frozen=True)
+class Player:
+    """Someone who plays.
+
+    Attributes:
+        name: As recordings and reports call it.
+        intervals: Plays the episode with this seed, just reset in this environment: one interval after the other
+            without end, each before the environment is stepped with its action.
+    """
+
+    name: str
+    intervals: Callable[[MiniworldEnv, int], Iterator[Interval]]
+
 
 @dataclass(frozen=True)
 class Step:
     """One frame and what was done in its interval.
 
     Attributes:
-        tick: Capture time of the frame.
         screen: (canvas_h, canvas_w, 3) uint8, the world before the action.
-        action: (len(CHANNELS),) float32, what the environment was stepped with.
-        events: The input events that the action sums up; none if the player does not use its hands.
+        interval: What the environment was stepped with, and when.
         success: Whether this step reached the goal.
     """
 
-    tick: int
     screen: np.ndarray
-    action: np.ndarray
-    events: list[InputEvent]
+    interval: Interval
     success: bool
 
 
-class Player(Protocol):
-    """Plays one episode, interval by interval."""
-
-    def play(self, start_tick: int, end_tick: int) -> tuple[np.ndarray, list[InputEvent]]:
-        """Action (len(CHANNELS),) for the interval between two ticks, and the events that it sums up."""
-        ...
-
-
-class ScriptedPlayer:
-    """The scripted expert, playing by hand."""
-
-    def __init__(self, env: MiniworldEnv, seed: int):
-        self._env = env
-        self._expert = ScriptedExpert(env.canvas_px)
-        self._hand = Hand(env.canvas_px, seeded_rng(seed, "hand"))
-        self._device = InputDevice(env.canvas_px)
-
-    def play(self, start_tick: int, end_tick: int) -> tuple[np.ndarray, list[InputEvent]]:
-        """Look, intend, move the hand."""
-        intention = self._expert.intend(look(self._env))
-        events = self._hand.carry_out(intention, start_tick, end_tick)
-        return self._device.play(events), events
+def _play_by_script(env: MiniworldEnv, seed: int) -> Iterator[Interval]:
+    """Look, intend, move the hand."""
+    expert = ScriptedExpert(env.canvas_px)
+    hand = Hand(env.canvas_px, seeded_rng(seed, "hand"))
+    device = InputDevice(env.canvas_px)
+    duplicates_rng = seeded_rng(seed, "duplicates")
+    for tick, next_tick in pairwise(frame_ticks(seeded_rng(seed, "clock"))):
+        # A late next frame must not draw events beyond the nominal period: that is all the last frame owns.
+        events = hand.carry_out(expert.intend(look(env)), tick, min(next_tick, tick + FRAME_PERIOD_TICKS))
+        n_captures = 2 if duplicates_rng.random() < DUPLICATE_PROBABILITY else 1
+        yield Interval(tick, device.play(events), events, n_captures)
 
 
-class RandomPlayer:
-    """Uniformly random actions: what success comes to by chance."""
-
-    def __init__(self, env: MiniworldEnv, seed: int):
-        self._action_space = env.action_space
-        self._action_space.seed(seed)
-
-    def play(self, start_tick: int, end_tick: int) -> tuple[np.ndarray, list[InputEvent]]:
-        """A sample of the action space."""
-        return self._action_space.sample(), []
+def _play_at_random(env: MiniworldEnv, seed: int) -> Iterator[Interval]:
+    env.action_space.seed(seed)
+    for tick in frame_ticks(seeded_rng(seed, "clock")):
+        yield Interval(tick, env.action_space.sample(), [])
 
 
-PLAYERS: dict[str, Callable[[MiniworldEnv, int], Player]] = {
-    "scripted": ScriptedPlayer,
-    "random": RandomPlayer,
-}
+SCRIPTED = Player("scripted", _play_by_script)
+# Uniformly random actions: what success comes to by chance.
+RANDOM = Player("random", _play_at_random)
+PLAYERS = {player.name: player for player in (SCRIPTED, RANDOM)}
 
 
-def play_episode(env: MiniworldEnv, make_player: Callable[[MiniworldEnv, int], Player], seed: int) -> Iterator[Step]:
+def play_episode(env: MiniworldEnv, player: Player, seed: int) -> Iterator[Step]:
     """Steps of the episode with this seed, until the environment ends it."""
     observation, _ = env.reset(seed=seed)
-    player = make_player(env, seed)
-    ticks = frame_ticks(seeded_rng(seed, "clock"))
-    tick = next(ticks)
-    done = False
-    while not done:
-        next_tick = next(ticks)
-        # A late next frame must not draw events beyond the nominal period: that is all the last frame owns.
-        action, events = player.play(tick, min(next_tick, tick + FRAME_PERIOD_TICKS))
-        next_observation, _, terminated, truncated, info = env.step(action)
-        yield Step(tick, observation["pixels"]["screen"], action, events, info["is_success"])
-        done = terminated or truncated
-        observation, tick = next_observation, next_tick
+    for interval in player.intervals(env, seed):
+        next_observation, _, terminated, truncated, info = env.step(interval.action)
+        yield Step(observation["pixels"]["screen"], interval, info["is_success"])
+        if terminated or truncated:
+            return
+        observation = next_observation
 
 
 def evaluate_player(player_name: str, task: str, seeds: Iterable[int], canvas_w: int, canvas_h: int) -> list[bool]:

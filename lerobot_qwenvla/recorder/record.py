@@ -1,18 +1,18 @@
-"""Records one episode of the scripted player."""
+"""Records one episode of a player."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lerobot_qwenvla.envs.miniworld_env import FPS, MiniworldEnv
 from lerobot_qwenvla.recorder.clock import QPC_FREQ
-from lerobot_qwenvla.recorder.play import ScriptedPlayer, play_episode, seeded_rng
+from lerobot_qwenvla.recorder.play import SCRIPTED, Player, play_episode
 from lerobot_qwenvla.recorder.recording_writer import RecordingWriter
 
-# A recorder that is faster than the screen captures some pictures twice.
-DUPLICATE_PROBABILITY = 0.02
 
-
-def record_episode(env: MiniworldEnv, folder: Path, seed: int, keep_failure: bool = False) -> tuple[int, bool]:
+def record_episode(
+    env: MiniworldEnv, folder: Path, seed: int, keep_failure: bool = False, player: Player = SCRIPTED
+) -> tuple[int, bool]:
     """Play the episode with this seed and write it to `folder`, unless it fails and failures are not kept.
 
     Returns:
@@ -21,22 +21,21 @@ def record_episode(env: MiniworldEnv, folder: Path, seed: int, keep_failure: boo
     Raises:
         ValueError: The folder exists already.
     """
-    rng = seeded_rng(seed, "duplicates")
     n_steps, success = 0, False
     with RecordingWriter(folder, env.canvas_px, FPS) as writer:
-        for step in play_episode(env, ScriptedPlayer, seed):
-            for _ in range(2 if rng.random() < DUPLICATE_PROBABILITY else 1):
-                writer.add_frame(step.screen, step.tick)
-            for event in step.events:
+        for step in play_episode(env, player, seed):
+            for _ in range(step.interval.n_captures):
+                writer.add_frame(step.screen, step.interval.tick)
+            for event in step.interval.events:
                 writer.add_event(event)
             n_steps += 1
             success |= step.success
         if success or keep_failure:
-            writer.finish(_meta(env, seed, success))
+            writer.finish(_meta(env, seed, player.name, success))
     return n_steps, success
 
 
-def _meta(env: MiniworldEnv, seed: int, success: bool) -> dict[str, Any]:
+def _meta(env: MiniworldEnv, seed: int, player_name: str, success: bool) -> dict[str, Any]:
     canvas_w, canvas_h = env.canvas_px
     return {
         "fps": FPS,
@@ -48,6 +47,8 @@ def _meta(env: MiniworldEnv, seed: int, success: bool) -> dict[str, Any]:
         "task": env.task_description,
         "env_task": env.task,
         "seed": seed,
-        "player": "scripted",
+        "player": player_name,
         "success": success,
+        # Whoever plays the actions of the recording again must end up here.
+        "final_pose": asdict(env.pose),
     }

@@ -35,6 +35,14 @@ def test_complete_libraries_exit_with_0():
     assert check_gl.main([], libraries=["c"]) == 0
 
 
+@on_linux
+def test_missing_programs_are_named_with_the_command_and_are_no_failure(capsys):
+    assert check_gl.main([], libraries=["c"], programs=["no-such-program"]) == 0
+    message = capsys.readouterr().err
+    assert "cannot be tested without no-such-program" in message
+    assert "apt-get install -y xvfb xdotool" in message
+
+
 def test_only_linux_needs_libraries():
     assert check_gl.needs_libraries("linux")
     assert not check_gl.needs_libraries("darwin")

@@ -81,6 +81,14 @@ def test_mouse_at_the_edge_turns_by_the_stock_turn(env):
     assert math.degrees(env.world.agent.dir) == pytest.approx(-15.0)
 
 
+def test_the_pose_is_where_the_player_stands_and_looks(env):
+    stand(env, 3.0)
+    env.step(action_vector(mouse=(1.0, 0.0), keys={"w"}))
+    pose = env.pose
+    assert (pose.x_m, pose.z_m) == (env.world.agent.pos[0], env.world.agent.pos[2])
+    assert pose.heading_deg == pytest.approx(345.0)
+
+
 def test_walls_stop_the_player(env):
     stand(env, -3.0)
     for _ in range(60):

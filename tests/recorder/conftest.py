@@ -1,8 +1,11 @@
-"""A small real world to play and record in."""
+"""A small real world to play and record in, and the converter's view of a recording."""
 
 import pytest
 
 from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+from recordings_to_lerobot.labelling import label_recording
+from recordings_to_lerobot.options import LabelOptions
+from recordings_to_lerobot.recording import read_recording
 
 
 @pytest.fixture
@@ -11,3 +14,9 @@ def env():
     env.reset(seed=0)
     yield env
     env.close()
+
+
+@pytest.fixture(scope="session")
+def converted_actions():
+    """Actions (N, len(CHANNELS)) that the converter reads from an episode's folder."""
+    return lambda folder: label_recording(read_recording(folder), LabelOptions()).action

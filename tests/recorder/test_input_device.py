@@ -72,6 +72,11 @@ def test_either_shift_key_is_shift():
     np.testing.assert_array_equal(make_device().play([down(0xA1)]), action_vector(keys={"shift"}))
 
 
+def test_keys_outside_the_vocabulary_change_nothing():
+    device = make_device()
+    np.testing.assert_array_equal(device.play([down(ord("Z")), down(W), up(ord("Z"))]), action_vector(keys={"w"}))
+
+
 def test_a_click_is_momentary_and_left_unless_told():
     device = make_device()
     np.testing.assert_array_equal(device.play([click(50, 25)]), action_vector(buttons={"left"}))

@@ -1,11 +1,13 @@
 import json
+from dataclasses import asdict
+from unittest.mock import ANY
 
 import av
 import numpy as np
 import pytest
 
 from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
-from lerobot_qwenvla.recorder.play import ScriptedPlayer, play_episode
+from lerobot_qwenvla.recorder.play import SCRIPTED, play_episode
 from lerobot_qwenvla.recorder.record import record_episode
 from recordings_to_lerobot.action_schema import CHANNELS, KEY_CODES
 
@@ -21,7 +23,7 @@ def recorded(tmp_path_factory):
     for seed in SEEDS:
         n_steps, success = record_episode(env, root / str(seed), seed)
         assert success
-        steps = list(play_episode(env, ScriptedPlayer, seed))
+        steps = list(play_episode(env, SCRIPTED, seed))
         assert len(steps) == n_steps
         episodes[seed] = (root / str(seed), steps)
     env.close()
@@ -64,7 +66,7 @@ def slow_actions(folder):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_events_say_exactly_what_was_executed(recorded, seed):
     folder, steps = recorded[seed]
-    np.testing.assert_array_equal(slow_actions(folder), [step.action for step in steps])
+    np.testing.assert_array_equal(slow_actions(folder), [step.interval.action for step in steps])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -73,7 +75,7 @@ def test_each_frame_has_a_tick_and_ticks_never_go_back(recorded, seed):
     ticks = read_ticks(folder)
     assert len(ticks) == len(read_pictures(folder))
     assert (np.diff(ticks) >= 0).all()
-    assert sorted(set(ticks.tolist())) == [step.tick for step in steps]
+    assert sorted(set(ticks.tolist())) == [step.interval.tick for step in steps]
 
 
 def test_some_frames_are_duplicates_and_show_the_same_picture(recorded):
@@ -127,7 +129,19 @@ def test_meta_says_how_it_was_recorded(recorded):
         "seed": 3,
         "player": "scripted",
         "success": True,
+        "final_pose": ANY,
     }
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_recorded_actions_lead_to_the_final_pose(recorded, seed):
+    folder, _ = recorded[seed]
+    env = MiniworldEnv(canvas_w=16, canvas_h=16)
+    env.reset(seed=seed)
+    for action in slow_actions(folder):
+        env.step(action)
+    env.close()
+    assert json.loads((folder / "meta.json").read_text())["final_pose"] == asdict(env.pose)
 
 
 @pytest.mark.parametrize("keep_failure", [False, True])

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -42,12 +43,23 @@ def test_option_names_may_be_spelled_with_hyphens(tmp_path):
         ("--canvas=wide", "`canvas`"),
         ("--episodes=0", "--episodes must be at least 1"),
         ("--first-seed=-1", "--first_seed must not be negative"),
+        ("--player=nobody", "--player must be scripted or human, not 'nobody'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys, argument, message):
     assert run(tmp_path, argument) == 2
     error = capsys.readouterr().err
     assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "recordings").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a desktop system always has a display")
+def test_a_person_needs_a_display(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert run(tmp_path, "--player=human") == 2
+    error = capsys.readouterr().err
+    assert "DISPLAY is not set; run this in a terminal of the desktop" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "recordings").exists()
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lerobot_qwenvla.envs.controls import turn_of_mouse_x
-from lerobot_qwenvla.recorder.play import ScriptedPlayer, evaluate_player, play_episode
+from lerobot_qwenvla.recorder.play import SCRIPTED, Player, evaluate_player, play_episode
 from lerobot_qwenvla.recorder.scripted_expert import SEARCH_TURN_DEG, ScriptedExpert
 from lerobot_qwenvla.recorder.sight import Sight
 from recordings_to_lerobot.action_schema import normalize_px
@@ -17,6 +17,17 @@ def see(goal_m=None, position_m=(0.0, 0.0), heading_deg=0.0):
 
 def turn_deg(intention):
     return turn_of_mouse_x(normalize_px(intention.cursor_px[0], CANVAS_PX[0]))
+
+
+def after(prepare):
+    """The scripted player in a world that is changed before it looks."""
+
+    def intervals(env, seed):
+        prepare(env)
+        env.render()[:] = env.world.render_obs()
+        return SCRIPTED.intervals(env, seed)
+
+    return Player("scripted", intervals)
 
 
 def test_it_turns_steadily_to_the_right_until_it_sees_the_goal():
@@ -62,34 +73,28 @@ def test_where_an_unseen_goal_is_changes_nothing(env):
     def first_actions(goal_m):
         """Of an episode in which the goal is moved to a place behind the player's back."""
 
-        class Player(ScriptedPlayer):
-            def __init__(self, env, seed):
-                env.world.agent.pos, env.world.agent.dir = np.array([5.0, 0.0, 5.0]), 0.0
-                env.goal.pos = np.array([goal_m[0], 0.0, goal_m[1]])
-                env.render()[:] = env.world.render_obs()
-                super().__init__(env, seed)
+        def prepare(env):
+            env.world.agent.pos, env.world.agent.dir = np.array([5.0, 0.0, 5.0]), 0.0
+            env.goal.pos = np.array([goal_m[0], 0.0, goal_m[1]])
 
-        steps = play_episode(env, Player, seed=0)
-        return np.stack([next(steps).action for _ in range(8)])
+        steps = play_episode(env, after(prepare), seed=0)
+        return np.stack([next(steps).interval.action for _ in range(8)])
 
     np.testing.assert_array_equal(first_actions((1.0, 5.0)), first_actions((3.0, 1.5)))
 
 
 def test_it_gets_around_what_stands_in_its_way(env):
-    class Player(ScriptedPlayer):
-        def __init__(self, env, seed):
-            env.world.agent.pos, env.world.agent.dir = np.array([2.0, 0.0, 5.0]), 0.0
-            env.goal.pos = np.array([8.0, 0.0, 5.0])
-            obstacle = type(env.goal)("blue")
-            obstacle.pos, obstacle.dir = np.array([4.5, 0.0, 5.2]), 0.0
-            obstacle.randomize(env.world.params, None)
-            env.world.entities.append(obstacle)
-            env.render()[:] = env.world.render_obs()
-            super().__init__(env, seed)
+    def prepare(env):
+        env.world.agent.pos, env.world.agent.dir = np.array([2.0, 0.0, 5.0]), 0.0
+        env.goal.pos = np.array([8.0, 0.0, 5.0])
+        obstacle = type(env.goal)("blue")
+        obstacle.pos, obstacle.dir = np.array([4.5, 0.0, 5.2]), 0.0
+        obstacle.randomize(env.world.params, None)
+        env.world.entities.append(obstacle)
 
-    steps = list(play_episode(env, Player, seed=0))
+    steps = list(play_episode(env, after(prepare), seed=0))
     assert steps[-1].success
-    assert any(step.action[6:9].any() for step in steps), "it never stepped aside"
+    assert any(step.interval.action[6:9].any() for step in steps), "it never stepped aside"
 
 
 def test_it_reaches_the_goal_from_anywhere():

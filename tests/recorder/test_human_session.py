@@ -1,0 +1,304 @@
+"""Sessions in a real window, with a mouse and a keyboard of the X server."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import lerobot_qwenvla
+from lerobot_qwenvla.envs.check_gl import missing_programs, programs_remedy
+from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, normalize_px
+
+pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=programs_remedy(missing_programs()))
+
+CANVAS_PX, WINDOW_PX = 64, 768
+N_STEPS = 35
+# In this world the box is straight ahead.
+SEED_OF_BOX_AHEAD = 36
+W, D, Q = (ord(letter) for letter in "WDQ")
+
+# Runs of qwenvla-record with short episodes, which also write down what each environment was stepped with.
+RECORDER = f"""
+import sys, types
+from pathlib import Path
+
+# The package imports LeRobot, which takes longer than all that is tested here, and the recorder needs none of it.
+sys.modules["lerobot_qwenvla"] = types.ModuleType("lerobot_qwenvla")
+sys.modules["lerobot_qwenvla"].__path__ = {lerobot_qwenvla.__path__}
+from lerobot_qwenvla.recorder import cli
+
+class LoggingEnv(cli.MiniworldEnv):
+    def __init__(self, *args):
+        super().__init__(*args, episode_length={N_STEPS})
+
+    def reset(self, *, seed):
+        self.log = Path(sys.argv[1], str(seed))
+        self.log.write_bytes(b"")
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.log.write_bytes(self.log.read_bytes() + action.tobytes())
+        return super().step(action)
+
+cli.MiniworldEnv = LoggingEnv
+sys.exit(max([cli.main(arguments.split()) for arguments in sys.argv[2:]]))
+"""
+
+
+def start(display, folder, *runs):
+    """The recorder, run once with each line of arguments."""
+    (folder / "actions").mkdir()
+    always = f"--player=human --canvas={CANVAS_PX} --output={folder / 'recordings'}"
+    return subprocess.Popen(
+        [sys.executable, "-c", RECORDER, folder / "actions", *(f"{always} {run}" for run in runs)],
+        env={**os.environ, "DISPLAY": display},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+class Screen:
+    """A screen without a window manager, and whoever sits before it."""
+
+    def __init__(self, folder, *options):
+        read_end, write_end = os.pipe()
+        self._framebuffer = folder / "Xvfb_screen0"
+        command = f"Xvfb -displayfd {write_end} -screen 0 800x800x24 -nolisten tcp -fbdir {folder}"
+        self._server = subprocess.Popen([*command.split(), *options], pass_fds=[write_end], stderr=subprocess.DEVNULL)
+        os.close(write_end)
+        with os.fdopen(read_end) as pipe:
+            self.display = f":{pipe.readline().strip()}"
+
+    def close(self):
+        self._server.terminate()
+        self._server.wait()
+
+    def do(self, commands):
+        """Commands of xdotool, one after the other."""
+        self._xdotool(commands, check=True)
+
+    def ask(self, commands):
+        """Answer of xdotool, empty if it finds nothing."""
+        return self._xdotool(commands, check=False).stdout.strip()
+
+    def _xdotool(self, commands, check):
+        environment = {**os.environ, "DISPLAY": self.display}
+        command = ["xdotool", *commands.split()]
+        return subprocess.run(command, env=environment, check=check, capture_output=True, text=True)
+
+    def picture(self):
+        """What is on the screen.  # (height, width, 3) uint8"""
+        data = self._framebuffer.read_bytes()
+        header = np.frombuffer(data, dtype=">u4", count=25)
+        # An X window dump: header, color map of 12 bytes an entry, rows.
+        offset, width, height = header[0] + 12 * header[19], header[4], header[5]
+        bgrx = np.frombuffer(data, dtype=np.uint8, offset=int(offset)).reshape(height, width, 4)
+        return bgrx[..., 2::-1]
+
+
+class Session:
+    """The recorder on a screen."""
+
+    def __init__(self, screen, folder, *runs):
+        self.output = folder / "recordings"
+        self._screen = screen
+        self._actions = folder / "actions"
+        self._process = start(screen.display, folder, *runs)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._process.kill()
+        self._process.communicate()
+
+    @property
+    def window(self):
+        return self._screen.ask("search --onlyvisible --name box")
+
+    @property
+    def title(self):
+        return self._screen.ask("search --onlyvisible --name box getwindowname")
+
+    def wait_for(self, title, timeout_s=90):
+        """Wait until the window says so."""
+        deadline_s = time.monotonic() + timeout_s
+        while title not in self.title:
+            assert time.monotonic() < deadline_s, f"the window never said {title!r}"
+            assert self._process.poll() is None, self._process.communicate()[1]
+            time.sleep(0.05)
+
+    def end(self):
+        """What it printed; it ends by itself."""
+        out, err = self._process.communicate(timeout=10)
+        assert self._process.returncode == 0, err
+        return out.splitlines()
+
+    def folder(self, seed):
+        return self.output / f"episode_{seed:06d}"
+
+    def executed(self, seed):
+        """Actions the environment was stepped with.  # (N, len(CHANNELS))"""
+        return np.fromfile(self._actions / str(seed), dtype=np.float32).reshape(-1, len(CHANNELS))
+
+    def events(self, seed):
+        return [json.loads(line) for line in (self.folder(seed) / "events.jsonl").read_text().splitlines()]
+
+    def meta(self, seed):
+        return json.loads((self.folder(seed) / "meta.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    screen = Screen(tmp_path_factory.mktemp("screen"))
+    yield screen
+    screen.close()
+
+
+@pytest.fixture(scope="module")
+def session(screen, tmp_path_factory):
+    """Episode 0 is played to its end, 1 is begun twice, 2 is left in the middle; later one reaches the box."""
+    runs = ("--episodes=3 --keep_failures=true", f"--episodes=2 --first_seed={SEED_OF_BOX_AHEAD}")
+    with Session(screen, tmp_path_factory.mktemp("session"), *runs) as session:
+        session.wait_for("Tap Space to begin: go to the red box (seed 0)")
+        session.titles = [session.title]
+        session.first_picture = screen.picture()
+        screen.do("mousemove 384 384 key space sleep 0.25")
+        screen.do("keydown w mousemove 700 200 sleep 0.55 click 1 sleep 0.2 keyup w sleep 0.25 key q")
+        screen.do("mousedown 3 sleep 0.35 mousemove 790 790 mouseup 3")
+
+        session.wait_for("Tap Space to begin: go to the red box (seed 1)")
+        session.titles.append(session.title)
+        screen.do("key space sleep 0.2 mousemove 100 100 keydown s sleep 0.4 key BackSpace keyup s")
+        session.wait_for("Tap Space to begin: go to the red box (seed 1)")
+        # Held when the episode begins, and still held when the window loses the keyboard.
+        screen.do(f"windowfocus --sync {session.window} mousemove 20 30 keydown d sleep 0.1 key space sleep 0.7")
+        root = screen.ask("search --maxdepth 0 .*").split()[0]
+        screen.do(f"windowfocus {root} sleep 0.2 keyup d windowfocus {session.window}")
+
+        session.wait_for("(seed 2)")
+        screen.do("key space sleep 0.3 key w key Escape")
+
+        session.wait_for(f"(seed {SEED_OF_BOX_AHEAD})")
+        screen.do("mousemove 384 384 key space keydown w")
+        session.wait_for(f"Tap Space to begin: go to the red box (seed {SEED_OF_BOX_AHEAD + 1})")
+        session.titles.append(session.title)
+        screen.do("keyup w key Escape")
+        session.said = session.end()
+        yield session
+
+
+@pytest.mark.parametrize("seed", [0, 1, SEED_OF_BOX_AHEAD])
+def test_executed_is_what_the_converter_reads(session, converted_actions, seed):
+    np.testing.assert_array_equal(converted_actions(session.folder(seed)), session.executed(seed))
+
+
+def rows_with(session, seed, channel):
+    return np.flatnonzero(session.executed(seed)[:, CHANNEL_INDEX[channel]]).tolist()
+
+
+def test_a_held_key_is_down_without_a_gap(session):
+    rows = rows_with(session, 0, "key.w")
+    assert rows == list(range(rows[0], rows[-1] + 1))
+    assert 7 <= len(rows) <= 12
+    assert [event["kind"] for event in session.events(0) if event.get("vk") == W] == ["keydown", "keyup"]
+
+
+def test_taps_between_two_frames_are_not_lost(session):
+    meta, ticks = session.meta(0), np.fromfile(session.folder(0) / "frame_ts.bin", dtype="<i8")
+    assert np.diff(ticks).min() >= meta["qpc_freq"] / meta["fps"]
+    down, up = (event["ts"] for event in session.events(0) if event.get("vk") == Q)
+    assert up - down < 0.05 * meta["qpc_freq"]
+    assert 1 <= len(rows_with(session, 0, "key.q")) <= 2
+    assert 1 <= len(rows_with(session, 0, "button.left")) <= 2
+
+
+def test_a_held_button_is_held(session):
+    assert 4 <= len(rows_with(session, 0, "button.right")) <= 6
+
+
+def test_the_mouse_is_where_it_is_on_the_canvas(session):
+    x_px, y_px = (at * CANVAS_PX // WINDOW_PX for at in (700, 200))
+    mouse = normalize_px(np.array([x_px, y_px]), CANVAS_PX).astype(np.float32)
+    assert mouse.tolist() in session.executed(0)[:, :2].tolist()
+    # Outside the window, but dragged there.
+    np.testing.assert_array_equal(session.executed(0)[-1, :2], [1.0, 1.0])
+
+
+def test_an_episode_begins_with_what_is_held(session):
+    ticks = np.fromfile(session.folder(1) / "frame_ts.bin", dtype="<i8")
+    before = [event for event in session.events(1) if event["ts"] < ticks[0]]
+    assert [event["kind"] for event in before] == ["mousemove", "keydown"]
+    assert (before[0]["x"], before[0]["y"], before[1]["vk"]) == (
+        20 * CANVAS_PX // WINDOW_PX,
+        30 * CANVAS_PX // WINDOW_PX,
+        D,
+    )
+
+
+def test_losing_the_keyboard_releases_its_keys(session):
+    rows = rows_with(session, 1, "key.d")
+    assert rows[0] == 0
+    assert 6 <= len(rows) <= 11
+    assert [event["kind"] for event in session.events(1) if event.get("vk") == D] == ["keydown", "keyup"]
+
+
+def test_a_discarded_try_is_not_in_the_recording(session):
+    assert ord("S") not in {event.get("vk") for event in session.events(1)}
+
+
+def test_escape_leaves_only_finished_episodes(session):
+    finished = [f"episode_{seed:06d}" for seed in (0, 1, SEED_OF_BOX_AHEAD)]
+    assert sorted(path.name for path in session.output.iterdir()) == finished
+    for name in finished:
+        files = sorted(path.name for path in (session.output / name).iterdir())
+        assert files == ["events.jsonl", "frame_ts.bin", "meta.json", "video.mp4"]
+    assert [line.split(",")[0] for line in session.said if line.startswith("Recorded")] == [
+        "Recorded 2 episodes",
+        "Recorded 1 episodes",
+    ]
+
+
+def test_meta_says_that_a_person_played(session):
+    meta = session.meta(0)
+    assert (meta["player"], meta["seed"], meta["success"], meta["qpc_freq"]) == ("human", 0, False, 10_000_000)
+    assert meta["final_pose"].keys() == {"x_m", "z_m", "heading_deg"}
+
+
+def test_the_window_shows_the_canvas_enlarged(session):
+    env = MiniworldEnv(canvas_w=CANVAS_PX, canvas_h=CANVAS_PX)
+    canvas = env.reset(seed=0)[0]["pixels"]["screen"].astype(int)
+    env.close()
+    scale = WINDOW_PX // CANVAS_PX
+    shown = session.first_picture[:WINDOW_PX, :WINDOW_PX][scale // 2 :: scale, scale // 2 :: scale]
+    assert canvas.std() > 20
+    assert np.abs(shown - canvas).mean() < 2
+
+
+def test_the_title_says_how_the_last_episode_went(session):
+    assert [title.partition("Tap Space")[0] for title in session.titles] == [
+        "",
+        "Missed the goal. ",
+        "Reached the goal. ",
+    ]
+    assert session.meta(SEED_OF_BOX_AHEAD)["success"] is True
+
+
+@pytest.mark.parametrize("extension", ["GLX", None], ids=["no OpenGL", "no server"])
+def test_a_display_that_shows_nothing_is_one_line(tmp_path, extension):
+    screen = Screen(tmp_path, *(["-extension", extension] if extension else []))
+    if not extension:
+        screen.close()
+    recorder = start(screen.display, tmp_path, "")
+    _, error = recorder.communicate()
+    screen.close()
+    assert recorder.returncode == 2
+    assert error.startswith(f"error: A window needs a display, but {screen.display} (DISPLAY) cannot show one")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "recordings").exists()
