@@ -87,6 +87,7 @@ def _record(episode_index: int, entry: Entry, episode: PreparedEpisode, options:
         "schema_version": SCHEMA_VERSION,
         "options": options,
         "video": "copied" if entry.is_copied else "encoded",
+        "dropped_rows": episode.dropped_rows,
         "counts": {**episode.counts, "by_kind": episode.kinds},
         "meta": episode.recording.meta.model_dump(exclude_unset=True),
     }

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,8 +14,14 @@ from recordings_to_lerobot.action_schema import KEY_CODES, KeyCodes, channel_nam
 from recordings_to_lerobot.dataset_layout import QUARANTINE_FILE, write_json_lines
 from recordings_to_lerobot.existing import ExistingDataset, read_existing
 from recordings_to_lerobot.options import ConvertConfig, LabelOptions
-from recordings_to_lerobot.planning import choose_format, common_layout, disagreement, why_not_copied
-from recordings_to_lerobot.preparation import Outline, Preparation, encode_episode, prepare
+from recordings_to_lerobot.planning import (
+    VideoFormat,
+    choose_format,
+    common_layout,
+    disagreement,
+    why_not_copied,
+)
+from recordings_to_lerobot.preparation import Job, Outline, Preparation, encode_episode, prepare
 from recordings_to_lerobot.recording import VIDEO_FILE, find_episodes
 from recordings_to_lerobot.splits import assign_splits, check_shares
 from recordings_to_lerobot.staging import Workplace
@@ -28,10 +34,11 @@ from recordings_to_lerobot.workers import run_in_processes
 class Plan:
     """What is written, and what is left out and why."""
 
-    outlines: list[Outline]
-    already_there: int
-    not_copied: dict[Path, str]  # by folder: why its video is encoded; all others are copied
-    problems: dict[Path, tuple[str, ...]]  # by folder: why it is left out
+    outlines: list[Outline] = field(default_factory=list)
+    already_there: int = 0
+    problems: dict[Path, tuple[str, ...]] = field(default_factory=dict)  # by folder: why it is left out
+    video_format: VideoFormat | None = None  # of all videos; None: LeRobot's default
+    not_copied: dict[Path, str] = field(default_factory=dict)  # by folder: why its video is encoded, not copied
 
     def refuse(self, folder: Path, problems: Iterable[str]) -> None:
         """Leaves a recording out."""
@@ -85,19 +92,21 @@ def convert(config: ConvertConfig) -> ConvertSummary:
 def _make_plan(
     folders: Sequence[Path], config: ConvertConfig, key_codes: KeyCodes, existing: ExistingDataset | None, work: Path
 ) -> Plan:
-    options = LabelOptions(**{field.name: getattr(config, field.name) for field in fields(LabelOptions)})
+    options = LabelOptions(**{option.name: getattr(config, option.name) for option in fields(LabelOptions)})
     common = Preparation(config.input, options, key_codes, config.task, work, find_idle=config.dry_run)
-    plan = Plan([], 0, {}, {})
+    plan = Plan()
     outlines: dict[Path, Outline] = {}
-    with tqdm(total=len(folders), unit="episode", desc="Reading", leave=False) as progress:
-        for folder, result in run_in_processes(functools.partial(prepare, common=common), folders, config.workers):
+    known = existing.identities if existing else {}
+    jobs = [Job(folder, known.get(folder.relative_to(config.input).as_posix(), frozenset())) for folder in folders]
+    with tqdm(total=len(jobs), unit="episode", desc="Reading", leave=False) as progress:
+        for job, result in run_in_processes(functools.partial(prepare, common=common), jobs, config.workers):
             progress.update()
             if isinstance(result, RecordingError):
-                plan.refuse(folder, result.problems)
-            elif existing and (result.source, result.identity) in existing.known:
+                plan.refuse(job.folder, result.problems)
+            elif result is None:
                 plan.already_there += 1
             else:
-                outlines[folder] = result
+                outlines[job.folder] = result
     # They finish in any order, and a dataset has its episodes in the order of their folders.
     plan.problems = {folder: plan.problems[folder] for folder in folders if folder in plan.problems}
     plan.outlines = [outlines[folder] for folder in folders if folder in outlines]
@@ -106,9 +115,9 @@ def _make_plan(
         for outline in list(plan.outlines):
             if problems := disagreement(outline, fps, size_px):
                 plan.refuse(outline.folder, problems)
-    wanted = existing.video if existing else choose_format(plan.outlines, config.video)
+    plan.video_format = existing.video if existing else choose_format(plan.outlines, config.video)
     for outline in list(plan.outlines):
-        if reason := why_not_copied(outline, config.video, wanted):
+        if reason := why_not_copied(outline, config.video, plan.video_format):
             plan.not_copied[outline.folder] = reason
             if config.video == "copy":
                 problem = f"{outline.folder / VIDEO_FILE}: cannot be copied: {reason}; pass --video=auto"
@@ -125,8 +134,7 @@ def _write(
     from recordings_to_lerobot.dataset_writer import encoder_config, encoder_settings
 
     first = plan.outlines[0]
-    wanted = existing.video if existing else choose_format(plan.outlines, config.video)
-    encoder = encoder_config(wanted, first.size_px)
+    encoder = encoder_config(plan.video_format, first.size_px)
     encode = functools.partial(encode_episode, settings=encoder_settings(encoder))
     to_encode = [outline for outline in plan.outlines if outline.folder in plan.not_copied]
     videos = {outline.folder: (outline.folder / VIDEO_FILE, outline.facts) for outline in plan.outlines}
@@ -174,7 +182,7 @@ def _splits(outlines: Sequence[Outline], config: ConvertConfig) -> list[str]:
 
 def _recorded_options(config: ConvertConfig, key_codes: KeyCodes) -> dict:
     """The options that decided the rows and labels, as the dataset keeps them."""
-    options = {field.name: getattr(config, field.name) for field in fields(LabelOptions)}
+    options = {option.name: getattr(config, option.name) for option in fields(LabelOptions)}
     # Not its path: that of the machine which converted says nothing to the one which reads.
     return {**options, "keys": {name: list(codes) for name, codes in key_codes.items()} if config.keys else None}
 

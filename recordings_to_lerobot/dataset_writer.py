@@ -26,7 +26,7 @@ from recordings_to_lerobot.video import VideoFacts
 from recordings_to_lerobot.video_writing import DatasetFile, EncoderSettings, VideoPacker
 
 _BYTES_PER_MB = 1024 * 1024
-_ENCODERS = {"h264": "h264", "hevc": "hevc", "av1": "libsvtav1"}
+_ENCODERS = {"h264": "h264", "av1": "libsvtav1"}
 
 
 class EpisodeWriter:

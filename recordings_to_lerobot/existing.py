@@ -13,16 +13,10 @@ from recordings_to_lerobot.validation import RecordingError
 class ExistingDataset:
     """What new episodes must agree with."""
 
-    root: Path
-    records: list[dict]
+    identities: dict[str, frozenset[str]]  # by source: digests of the contents of the episodes from there
     fps: int
     size_px: tuple[int, int]
     video: VideoFormat
-
-    @property
-    def known(self) -> set[tuple[str, str]]:
-        """Source path and content of each episode."""
-        return {(record["source"], record["identity"]) for record in self.records}
 
 
 def read_existing(root: Path, options: dict, splits: dict[str, float]) -> ExistingDataset | None:
@@ -50,4 +44,7 @@ def read_existing(root: Path, options: dict, splits: dict[str, float]) -> Existi
     feature = info["features"][SCREEN]
     height_px, width_px, _ = feature["shape"]
     video = VideoFormat(feature["info"]["video.codec"], feature["info"]["video.pix_fmt"])
-    return ExistingDataset(root, records, info["fps"], (width_px, height_px), video)
+    identities: dict[str, frozenset[str]] = {}
+    for record in records:
+        identities[record["source"]] = identities.get(record["source"], frozenset()) | {record["identity"]}
+    return ExistingDataset(identities, info["fps"], (width_px, height_px), video)

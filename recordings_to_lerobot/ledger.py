@@ -52,15 +52,16 @@ def account_for_events(
     events: Events, event_ns: np.ndarray, timeline: Timeline, size_px: tuple[int, int], key_codes: KeyCodes
 ) -> EventLedger:
     """Follows every event at `event_ns` (E,) to its row; positions are on a canvas of (width, height)."""
-    row = np.searchsorted(timeline.start_ns, event_ns, side="right") - 1  # (E,)
-    after = event_ns >= timeline.end_ns[-1]
+    latest = np.searchsorted(timeline.start_ns, event_ns, side="right") - 1  # (E,) -1 before the first row
+    # Idle rows may be missing between two others.
+    is_within = (latest >= 0) & (event_ns < timeline.end_ns[latest])
     is_key = events.is_kind("keydown") | events.is_kind("keyup")
     codes = [code for codes in key_codes.values() for code in codes]
     # Comparisons with the NaN of events without a position are false.
     x, y = events.x_px, events.y_px
     findings = {
-        "before_first_row": row == -1,
-        "after_last_row": after,
+        "before_first_row": latest == -1,
+        "after_last_row": event_ns >= timeline.end_ns[-1],
         "unknown_kind": events.kind >= len(KNOWN_KINDS),
         "key_outside_vocabulary": is_key & ~np.isin(events.vk, codes),
         **_follow_keys(events),
@@ -68,7 +69,7 @@ def account_for_events(
         "button_never_released": _last_hold(events),
         "reordered": events.reordered,
     }
-    return EventLedger(np.where(after, NO_ROW, row), {name: findings[name] for name in (*UNUSED, *REPAIRED)})
+    return EventLedger(np.where(is_within, latest, NO_ROW), {name: findings[name] for name in (*UNUSED, *REPAIRED)})
 
 
 def _follow_keys(events: Events) -> dict[str, np.ndarray]:

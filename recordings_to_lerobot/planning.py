@@ -8,8 +8,9 @@ from recordings_to_lerobot.options import VideoMode
 from recordings_to_lerobot.preparation import Outline
 from recordings_to_lerobot.recording import META_FILE, VIDEO_FILE
 
-# Those that LeRobot can also encode, which it does when it edits a dataset.
-COPIED_CODECS = ("h264", "hevc", "av1")
+# Those of which LeRobot can edit a dataset: it encodes them again where it cuts, and joins files of different encoders,
+# which makes HEVC unreadable.
+COPIED_CODECS = ("h264", "av1")
 # Frames passed to reach one, on average, in a video with a key frame every three seconds at ten frames a second.
 # LeRobot's own encoding comes to 1.5.
 MAX_DECODED = 16.0
@@ -50,7 +51,7 @@ def why_not_copied(outline: Outline, mode: VideoMode, wanted: VideoFormat | None
     if not facts.starts_clean:
         return "the video does not begin with a key frame, or hides some of its frames"
     if facts.codec not in COPIED_CODECS:
-        return f"LeRobot cannot write {facts.codec}, which it must to edit the dataset"
+        return f"LeRobot cannot edit a dataset of {facts.codec}"
     if mode == "auto" and facts.mean_decoded > MAX_DECODED:
         return f"key frames lie so far apart that reading a frame decodes {facts.mean_decoded:.0f}"
     if wanted is not None and (facts.codec, facts.pix_fmt) != (wanted.codec, wanted.pix_fmt):

@@ -10,7 +10,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import compress
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class PreparedEpisode:
     event_ledger: EventLedger
     frame_ledger: FrameLedger
     task: str
+    dropped_rows: list[list[int]]  # [start, stop) of each run of idle rows, numbered as before they were dropped
     levels: np.ndarray  # (3, 256) int64
     counts: dict[str, int]
     kinds: dict[str, int]  # how many events of each
@@ -74,19 +75,31 @@ class Outline:
     rows_are_frames: bool  # all frames of the video, each once and in order
 
 
-def prepare(folder: Path, common: Preparation) -> Outline:
-    """Reads, checks and labels one recording, or finds that this was done before.
+@dataclass(frozen=True)
+class Job:
+    """A recording to prepare, unless it has one of the identities that the dataset has from this folder already."""
+
+    folder: Path
+    known: frozenset[str] = frozenset()
+
+
+def prepare(job: Job, common: Preparation) -> Outline | None:
+    """Reads, checks and labels one recording, or finds that this was done before; None if the dataset has it.
 
     Raises:
         RecordingError: With everything that is wrong with it.
     """
-    identity = _identity(folder)
+    folder = job.folder
+    identity = identity_of(folder)
+    if identity in job.known:
+        return None
     source = folder.relative_to(common.input).as_posix()
     depends_on = [SCHEMA_VERSION, source, identity, asdict(common.options), common.key_codes, common.task]
     key = hashlib.blake2b(json.dumps(depends_on, default=str).encode(), digest_size=16).hexdigest()
     outline_path, path = common.work / f"{key}.outline", common.work / f"{key}.episode"
     if outline_path.is_file():
-        return pickle.loads(outline_path.read_bytes())
+        # Everything may have been moved since.
+        return replace(pickle.loads(outline_path.read_bytes()), folder=folder, path=path)
     episode, facts = _prepare(folder, common)
     meta, labels = episode.recording.meta, episode.labels
     pressed = labels.action.any(axis=0)
@@ -137,10 +150,12 @@ def _prepare(folder: Path, common: Preparation) -> tuple[PreparedEpisode, VideoF
     events = recording.events
     untrimmed = labels.timeline
     stretches: list[Stretch] = []
+    is_kept = np.ones(len(untrimmed), dtype=bool)  # (N,)
     if common.find_idle or common.options.idle != "keep":
         luma = block_luma(video, untrimmed.frame_index)
         stretches = find_idle(labels, events, luma, meta.fps, common.options.idle_s)
-        labels = labels.take(kept_rows(len(untrimmed), stretches, common.options.idle, int(meta.fps)))
+        is_kept = kept_rows(len(untrimmed), stretches, common.options.idle, int(meta.fps))
+        labels = labels.take(is_kept)
     kept = kept_frames(recording.frame_ticks, common.options.keep_duplicates)
     event_ledger = account_for_events(events, labels.event_ns, labels.timeline, size_px, common.key_codes)
     kinds = np.bincount(events.kind, minlength=len(events.kinds)).tolist()
@@ -158,11 +173,20 @@ def _prepare(folder: Path, common: Preparation) -> tuple[PreparedEpisode, VideoF
         event_ledger=event_ledger,
         frame_ledger=account_for_frames(n_frames, kept, labels.timeline, untrimmed),
         task=task,
+        dropped_rows=_runs(np.flatnonzero(~is_kept)),
         levels=sample_levels(video, facts),
         counts=counts,
         kinds=dict(zip(events.kinds, kinds, strict=True)),
     )
     return episode, facts
+
+
+def _runs(rows: np.ndarray) -> list[list[int]]:
+    """Increasing indices as [start, stop) of each run of neighbours."""
+    if not rows.size:
+        return []
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+    return [[int(run[0]), int(run[-1]) + 1] for run in runs]
 
 
 def encode_episode(outline: Outline, settings: EncoderSettings) -> tuple[Path, VideoFacts]:
@@ -179,7 +203,7 @@ def encode_episode(outline: Outline, settings: EncoderSettings) -> tuple[Path, V
     return path, check_video(path, outline.size_px, outline.n_rows)
 
 
-def _identity(folder: Path) -> str:
+def identity_of(folder: Path) -> str:
     """Digest of the contents of a recording; files may be missing."""
     digest = hashlib.blake2b(digest_size=16)
     for name in EPISODE_FILES:

@@ -30,7 +30,7 @@ class Stretch:
 def find_idle(labels: Labels, events: Events, luma: np.ndarray, fps: float, idle_s: float) -> list[Stretch]:
     """Idle stretches of at least `idle_s` seconds; `luma` (N, B) has the blocks of each row's picture."""
     has_event = rows_with_events(events, labels.event_ns, labels.timeline)
-    return idle_stretches(labels.action, has_event, luma, min_rows=math.ceil(idle_s * fps))
+    return idle_stretches(labels.action, has_event, luma, min_rows=max(1, math.ceil(idle_s * fps)))
 
 
 def rows_with_events(events: Events, event_ns: np.ndarray, timeline: Timeline) -> np.ndarray:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recordings_to_lerobot.action_encoding import encode_actions
 from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, KEY_CODES, KeyCodes, MouseMode
-from recordings_to_lerobot.events import read_events
+from recordings_to_lerobot.events import Events, read_events
 from recordings_to_lerobot.ledger import NO_ROW, EventLedger, account_for_events
 from recordings_to_lerobot.timeline import frames_timeline, kept_frames, resampled_timeline, ticks_to_ns
 from tests.recordings_to_lerobot import slow_oracle
@@ -23,6 +23,7 @@ class Encoded(NamedTuple):
     state: np.ndarray
     action: np.ndarray
     ledger: EventLedger
+    events: Events
 
     def found(self, finding: str) -> list[int]:
         """Positions of the events with this finding."""
@@ -50,7 +51,8 @@ def encode(tmp_path_factory):
         event_ns = ticks_to_ns(parsed.tick, meta["qpc_freq"], meta.get("offset_ms", 0))
         size_px = (meta["canvas_w"], meta["canvas_h"])
         state, action = encode_actions(parsed, event_ns, timeline, size_px, mouse, key_codes)
-        return Encoded(state, action, account_for_events(parsed, event_ns, timeline, size_px, key_codes))
+        ledger = account_for_events(parsed, event_ns, timeline, size_px, key_codes)
+        return Encoded(state, action, ledger, parsed)
 
     return run
 
@@ -223,6 +225,14 @@ def test_key_that_never_comes_up_stays_down_and_is_named(encode):
 def test_button_that_is_never_released_is_named(encode):
     assert encode([move(1050, buttons=1), move(1150)]).found("button_never_released") == [0]
     assert encode([move(1050, buttons=1), move(1150, buttons=0)]).found("button_never_released") == []
+
+
+def test_event_between_rows_lies_in_none(encode):
+    # As where idle rows were dropped.
+    timeline = frames_timeline(np.arange(3), np.array([1000, 1100, 1200]) * 10**6, 10).take(np.array([0, 2]))
+    events = encode([{"ts": ts, "kind": "focus"} for ts in (1050, 1150, 1250)]).events
+    ledger = account_for_events(events, events.tick * 10**6, timeline, (101, 51), KEY_CODES)
+    assert ledger.row.tolist() == [0, NO_ROW, 1]
 
 
 TIMES = st.integers(900, 1700)

@@ -66,9 +66,9 @@ def test_recordings_that_drop_frames_are_encoded_in_the_format_of_the_copies(tmp
     [
         ("libx264", {"g": "30"}, "copied"),
         ("libx264", {"g": "250"}, "encoded"),  # reading a frame would decode 30 on average
-        ("libx265", {"x265-params": "log-level=none"}, "encoded"),
+        ("libx265", {"g": "10", "x265-params": "log-level=none"}, "encoded"),  # LeRobot cannot join such files
         ("libsvtav1", {"g": "10"}, "copied"),
-        ("mpeg4", {}, "encoded"),  # LeRobot could not edit it
+        ("mpeg4", {}, "encoded"),  # LeRobot cannot write it
     ],
 )
 def test_auto_copies_what_is_quick_to_read_and_lerobot_can_write(tmp_path, codec, options, video):
