@@ -111,7 +111,7 @@ def check_batch(folder: Path) -> tuple[Counter[str], list[str]]:
     """Converts and verifies a batch; what became of its recordings, and what went wrong."""
     from recordings_to_lerobot.convert import convert
     from recordings_to_lerobot.options import ConvertConfig
-    # V2
+    from recordings_to_lerobot.verification.dataset import verify
 
     root = folder.parent / "out"
     summary = convert(ConvertConfig(input=folder, repo_id="a/b", root=root))
@@ -123,7 +123,7 @@ def check_batch(folder: Path) -> tuple[Counter[str], list[str]]:
             wrong.append(f"{path.name} is unaccounted for, or accounted for twice")
     for name, problems in refused.items():
         wrong += [f"{name}: {p}" for p in problems if not p.startswith(str(folder / name)) or not REMEDY.search(p)]
-    # VERIFY
+    wrong += verify(folder, root).lines
     if left_over := [path.name for path in folder.parent.iterdir() if path.name not in (folder.name, "out")]:
         wrong.append(f"left over: {left_over}")
     outcomes = Counter({"quarantined": len(refused), "converted": len(converted)})

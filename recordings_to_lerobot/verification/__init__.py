@@ -1,0 +1,1 @@
+"""Compares a finished dataset with the recordings it was made from."""

@@ -1,0 +1,306 @@
+"""Compares an episode of a finished dataset with the recording it was made from.
+
+The work of the conversion is not looked at: rows and labels are computed again from the recording, and what can be
+said of them besides comes from `evidence.py`, which shares no code with the converter.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import av
+import numpy as np
+
+from recordings_to_lerobot.action_schema import KEY_CODES, KeyCodes, denormalize_px
+from recordings_to_lerobot.dataset_layout import EVENTS_FOLDER, FRAME_INDEX, FRAMES_FOLDER, TIMESTAMP_MS
+from recordings_to_lerobot.labelling import Labels, label_recording
+from recordings_to_lerobot.options import LabelOptions
+from recordings_to_lerobot.preparation import identity_of
+from recordings_to_lerobot.recording import EVENTS_FILE, VIDEO_FILE, Recording, read_recording
+from recordings_to_lerobot.timeline import NS_PER_MS, kept_frames, ticks_to_ns
+from recordings_to_lerobot.verification.evidence import (
+    NOTHING,
+    RawEvents,
+    dataset_pictures,
+    follow_presses,
+    match_picture,
+    read_raw_events,
+    rows_around,
+    rows_touched,
+    source_pictures,
+    with_neighbours,
+)
+from recordings_to_lerobot.verification.findings import Findings
+
+# A picture that is this much worse than an episode must be as a whole shows something else.
+ROW_SLACK_DB = 10.0
+# A picture may be nearer to a neighbour of its frame by this share of what the two differ. Noise that an encoder
+# smooths away gives up to 0.2; the picture of the neighbour gives 0.8 to 1.
+MAX_NEARER = 0.25
+
+
+@dataclass(frozen=True)
+class StoredEpisode:
+    """An episode as the dataset has it, N rows, and where its recording should be."""
+
+    index: int
+    record: dict  # its line in recordings.jsonl
+    folder: Path  # of the recording
+    fps: int
+    first_index: int
+    channels: dict[str, list[str]]  # of action and observation.state
+    columns: dict[str, np.ndarray]  # (N,), or (N, C)
+    audit: dict[str, dict[str, np.ndarray]]  # columns by folder, NOTHING or NaN for null
+    video: Path
+    from_s: float
+    sample_row: int  # whose picture is wanted
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """An episode as it must be, N rows."""
+
+    options: LabelOptions
+    recording: Recording
+    labels: Labels
+    events: RawEvents
+    presses: dict[str, np.ndarray]  # (M, 2) int64
+    is_used: np.ndarray  # (E,) bool
+
+
+def verify_episode(stored: StoredEpisode, min_psnr_db: float) -> tuple[Findings, str]:
+    """Compares an episode with its recording; returns also a digest of the picture of the sample row.
+
+    Raises:
+        RecordingError: The recording cannot be read, although it is unchanged.
+    """
+    findings = Findings(f"episode {stored.index} ({stored.record['source']}): ")
+    check = "recordings unchanged"
+    if not stored.folder.is_dir():
+        findings.fail(check, f"{stored.folder} is gone")
+        return findings, ""
+    identity = identity_of(stored.folder)
+    if identity != stored.record["identity"]:
+        findings.fail(check, f"{stored.folder} has digest {identity}, expected {stored.record['identity']}")
+        return findings, ""
+    findings.passed[check] += 1
+    expected = _recompute(findings, stored)
+    n_rows, wanted = len(stored.columns["index"]), len(expected.labels.timeline)
+    if n_rows != wanted:
+        findings.fail("rows", f"has {n_rows} rows, expected {wanted}")
+        return findings, ""
+    _check_rows(findings, stored, expected)
+    _check_labels(findings, stored, expected)
+    _check_audit(findings, stored, expected)
+    return findings, _check_pictures(findings, stored, expected, min_psnr_db)
+
+
+def _recompute(findings: Findings, stored: StoredEpisode) -> _Expected:
+    recorded = stored.record["options"]
+    names = {field.name for field in fields(LabelOptions)} - {"keys"}
+    options = LabelOptions(**{name: value for name, value in recorded.items() if name in names})
+    key_codes: KeyCodes = {name: tuple(codes) for name, codes in (recorded["keys"] or KEY_CODES).items()}
+    recording = read_recording(stored.folder, options.sort_events)
+    meta, labels = recording.meta, label_recording(recording, options, key_codes)
+    offset_ms = meta.offset_ms if options.offset_ms is None else options.offset_ms
+    events = read_raw_events(stored.folder / EVENTS_FILE, meta.qpc_freq, offset_ms)
+    presses, is_used = follow_presses(events, key_codes)
+    if options.idle != "keep":
+        row_of_event = rows_around(events.time_ns, labels.timeline)  # (E,)
+        is_busy = np.isin(np.arange(len(labels.timeline)), row_of_event[is_used])
+        rows = _rows_kept(labels, is_busy, stored.columns)
+        for row in np.setdiff1d(np.flatnonzero(is_busy), rows).tolist():
+            findings.fail("rows", f"the row of frame {labels.timeline.frame_index[row]} has input, but was dropped")
+        labels = labels.take(rows)
+    return _Expected(options, recording, labels, events, presses, is_used)
+
+
+def _rows_kept(labels: Labels, is_busy: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which rows a dataset without idle ones has, judged by the frames it shows.  # (N,) int64
+
+    A resampled grid has several rows of a frame. Of those all with input stay, and of the others those whose labels
+    are there.
+    """
+    kept: list[int] = []
+    frame_index = labels.timeline.frame_index
+    for frame in np.unique(frame_index).tolist():
+        start, stop = np.searchsorted(frame_index, [frame, frame + 1]).tolist()
+        next_row, end = np.searchsorted(columns[FRAME_INDEX], [frame, frame + 1]).tolist()
+        for row in range(start, stop):
+            missing = end - next_row
+            is_needed = is_busy[row] or missing == stop - row
+            is_spare = missing > np.count_nonzero(is_busy[row:stop]) and _has_labels(labels, row, columns, next_row)
+            if missing and (is_needed or is_spare):
+                kept.append(row)
+                next_row += 1
+    return np.array(kept, dtype=np.int64)
+
+
+def _has_labels(labels: Labels, row: int, columns: Mapping[str, np.ndarray], stored_row: int) -> bool:
+    pairs = ((labels.action, "action"), (labels.state, "observation.state"))
+    return all(np.array_equal(values[row], columns[name][stored_row]) for values, name in pairs)
+
+
+def _check_rows(findings: Findings, stored: StoredEpisode, expected: _Expected) -> None:
+    timeline, meta = expected.labels.timeline, expected.recording.meta
+    n_rows = len(timeline)
+    row = np.arange(n_rows)
+    findings.expect("rows", stored.fps == meta.fps, f"has {stored.fps} rows a second, expected {meta.fps}")
+    columns = {
+        "timestamp": (row / stored.fps).astype(np.float32),
+        "frame_index": row,
+        "episode_index": np.full(n_rows, stored.index),
+        "index": row + stored.first_index,
+        FRAME_INDEX: timeline.frame_index,
+        TIMESTAMP_MS: timeline.frame_ns / NS_PER_MS,
+        "task": np.full(n_rows, (meta.task or "").strip() or stored.record["task"]),
+    }
+    findings.compare("rows", "row", row, stored.columns, columns)
+    recorded = stored.record["counts"]
+    got = {"video_frames": recorded["video_frames"], "rows": recorded["rows"], **recorded["by_kind"]}
+    by_kind = Counter(expected.events.kind.tolist())
+    counts = {"video_frames": len(expected.recording.frame_ticks), "rows": n_rows, **by_kind}
+    for name in sorted({*got, *counts}):
+        found, wanted = got.get(name, 0), counts.get(name, 0)
+        findings.expect("counts", found == wanted, f"counts {found} of {name}, expected {wanted}")
+
+
+def _check_labels(findings: Findings, stored: StoredEpisode, expected: _Expected) -> None:
+    labels, timeline = expected.labels, expected.labels.timeline
+    rows = range(len(timeline))
+    got_pressed, pressed = {}, {}
+    for feature, values, until_ns in (
+        ("action", labels.action, timeline.end_ns),
+        ("observation.state", labels.state, timeline.start_ns),
+    ):
+        found = stored.channels[feature]
+        if found != list(labels.channels):
+            findings.fail(feature, f"channels are {found}, expected {list(labels.channels)}")
+            return
+        got = dict(zip(found, stored.columns[feature].T, strict=True))
+        findings.compare(feature, "row", rows, got, dict(zip(found, values.T, strict=True)))
+        for channel, spans_ns in expected.presses.items():
+            got_pressed[f"{channel} in {feature}"] = got[channel]
+            touched = rows_touched(spans_ns, timeline.start_ns, until_ns)
+            pressed[f"{channel} in {feature}"] = touched.astype(np.float32)
+    findings.compare("presses, from raw events", "row", rows, got_pressed, pressed)
+    _check_mouse_path(findings, stored.columns["action"], expected)
+
+
+def _check_mouse_path(findings: Findings, action: np.ndarray, expected: _Expected) -> None:
+    """The actions (N, C) must lead the mouse to where it is at the end."""
+    check = "mouse path, from raw events"
+    timeline, meta = expected.labels.timeline, expected.recording.meta
+    size_px = (meta.canvas_w, meta.canvas_h)
+    first_px = expected.events.mouse_before(timeline.start_ns[0], size_px)
+    last_px = expected.events.mouse_before(timeline.end_ns[-1], size_px)
+    for axis, channel in enumerate(expected.labels.channels[:2]):
+        moves = action[:, axis].astype(np.float64)  # (N,)
+        if expected.options.mouse == "delta":
+            found_px, wanted_px = first_px[axis] + moves.sum() * (size_px[axis] - 1), last_px[axis]
+        else:
+            found_px = denormalize_px(moves[-1], size_px[axis])
+            wanted_px = np.clip(last_px[axis], 0, size_px[axis] - 1)
+        error_px = abs(found_px - wanted_px)
+        # float32 rounds every row by up to half of its last place.
+        allowed_px = 2.0**-24 * (np.abs(moves).sum() + 1) * size_px[axis]
+        findings.note_worst(check, error_px, f"off by {error_px:.1g} px")
+        findings.expect(
+            check, error_px <= allowed_px, f"{channel} leads to {found_px:.4f} px, expected {wanted_px:.4f} px"
+        )
+
+
+def _check_audit(findings: Findings, stored: StoredEpisode, expected: _Expected) -> None:
+    events, timeline = expected.events, expected.labels.timeline
+    row = rows_around(events.time_ns, timeline)  # (E,)
+    wanted = {
+        "line": events.line,
+        "tick": events.tick,
+        "time_ms": events.time_ns / NS_PER_MS,
+        "kind": events.kind,
+        "x_px": events.x_px,
+        "y_px": events.y_px,
+        "buttons": events.buttons,
+        "vk": events.vk,
+        "row": row,
+        "used": expected.is_used & (row != NOTHING),
+        "used or noted": np.full(len(row), True),
+    }
+    got = dict(stored.audit[EVENTS_FOLDER])
+    got["used or noted"] = got["used"] | (got["note"] != "")
+    findings.compare_once("events in the audit", "line", got, wanted)
+
+    ticks, n_frames = expected.recording.frame_ticks, len(expected.recording.frame_ticks)
+    shown, first, times = np.unique(timeline.frame_index, return_index=True, return_counts=True)
+    first_row, n_rows = np.full(n_frames, NOTHING), np.zeros(n_frames, dtype=np.int64)
+    first_row[shown], n_rows[shown] = first, times
+    wanted = {
+        "source_frame": np.arange(n_frames),
+        "tick": ticks,
+        "time_ms": ticks_to_ns(ticks, expected.recording.meta.qpc_freq) / NS_PER_MS,
+        "first_row": first_row,
+        "n_rows": n_rows,
+        "shown or noted": np.full(n_frames, True),
+    }
+    got = dict(stored.audit[FRAMES_FOLDER])
+    got["shown or noted"] = (got["n_rows"] > 0) | (got["note"] != "")
+    findings.compare_once("frames in the audit", "frame", got, wanted)
+
+
+def _check_pictures(findings: Findings, stored: StoredEpisode, expected: _Expected, min_psnr_db: float) -> str:
+    """Checks every picture; returns a digest of that of the sample row."""
+    is_copied = stored.record["video"] == "copied"
+    check = "pictures of copied videos" if is_copied else "pictures of encoded videos"
+    frame_index = expected.labels.timeline.frame_index.tolist()
+    kept = kept_frames(expected.recording.frame_ticks, expected.options.keep_duplicates)
+    pictures = dataset_pictures(stored.video, stored.from_s, stored.fps, len(frame_index))
+    sources = with_neighbours(source_pictures(stored.folder / VIDEO_FILE, kept))
+    row, sample, errors = 0, "", []
+    try:
+        for frame, (before, own, after) in zip(kept.tolist(), sources, strict=False):
+            while row < len(frame_index) and frame_index[row] == frame:
+                picture = next(pictures)
+                if picture is None or picture.shape != own.shape:
+                    what = "no picture" if picture is None else f"a picture of shape {picture.shape}"
+                    findings.fail(check, f"row {row}: has {what}, expected one of {own.shape}")
+                else:
+                    match = match_picture(picture, before, own, after)
+                    errors.append(match.mse)
+                    psnr = psnr_db(match.mse)
+                    wanted = math.inf if is_copied else min_psnr_db - ROW_SLACK_DB
+                    problem = f"row {row}: PSNR to frame {frame} is {psnr:.1f} dB, expected {wanted:g}"
+                    findings.expect(check, psnr >= wanted, problem)
+                    findings.note_worst(check, -psnr, _decibels(psnr))
+                    _check_nearness(findings, row, frame, match.nearness)
+                if row == stored.sample_row and picture is not None:
+                    sample = hashlib.blake2b(picture.tobytes()).hexdigest()
+                row += 1
+        if row < len(frame_index):
+            findings.fail(check, f"row {row}: the recording has no frame {frame_index[row]}")
+    except av.FFmpegError as error:
+        findings.fail(check, f"row {row}: cannot be decoded ({error.strerror})")
+    if errors and not is_copied:
+        psnr = psnr_db(sum(errors) / len(errors))
+        check = "quality of encoded videos"
+        findings.expect(check, psnr >= min_psnr_db, f"PSNR is {psnr:.1f} dB, expected at least {min_psnr_db:g}")
+        findings.note_worst(check, -psnr, _decibels(psnr))
+    return sample
+
+
+def _check_nearness(findings: Findings, row: int, frame: int, nearness: float) -> None:
+    check = "pictures not off by one"
+    findings.note_worst(check, -nearness, f"{nearness:.2f}")
+    problem = f"row {row}: is nearer to a neighbour of frame {frame}: {nearness:.2f}, expected at least {-MAX_NEARER}"
+    findings.expect(check, nearness >= -MAX_NEARER, problem)
+
+
+def _decibels(psnr: float) -> str:
+    return "identical" if psnr == math.inf else f"{psnr:.1f} dB"
+
+
+def psnr_db(mse: float) -> float:
+    """Peak signal-to-noise ratio of 8-bit pictures with this mean squared error."""
+    return 10 * math.log10(255**2 / mse) if mse else math.inf

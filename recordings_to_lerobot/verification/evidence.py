@@ -1,0 +1,224 @@
+"""What the raw files of a recording say by themselves, worked out without the code that converts them.
+
+A second opinion for `verification.py`: events are followed one by one, and presses are spans of time that rows
+touch, where the converter samples what is held at each row.
+"""
+
+import json
+import math
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recordings_to_lerobot.action_schema import BUTTON_BITS, KeyCodes
+from recordings_to_lerobot.timeline import NS_PER_MS, NS_PER_S, Timeline
+from recordings_to_lerobot.video import open_video
+
+NOTHING = -1
+_NEVER_NS = 2**63 - 1
+# LeRobot's tolerance between the time of a row and that of its picture.
+_TOLERANCE_S = 1e-4
+# Frames whose mean squared difference, in grey levels, is less may be one picture to an encoder: a change of one
+# level everywhere makes 1, noise that an encoder smooths away up to 2.
+NOTICEABLE_MSE = 4.0
+# Every so many-th line of pixels is enough to tell which of two frames is nearer.
+_LINE_STEP = 4
+
+
+@dataclass(frozen=True)
+class RawEvents:
+    """The E events of a recording in order of time."""
+
+    line: np.ndarray  # (E,) int64, in events.jsonl
+    tick: np.ndarray  # (E,) int64
+    time_ns: np.ndarray  # (E,) int64, on the clock of the frames
+    kind: np.ndarray  # (E,) str
+    x_px: np.ndarray  # (E,) float64, NaN without
+    y_px: np.ndarray  # (E,) float64
+    buttons: np.ndarray  # (E,) int64, NOTHING without
+    vk: np.ndarray  # (E,) int64, NOTHING without
+
+    def mouse_before(self, time_ns: int, size_px: tuple[int, int]) -> tuple[float, float]:
+        """Last position before a time, the centre of the canvas (width, height) before any; in pixels."""
+        moves = np.flatnonzero(~np.isnan(self.x_px) & (self.time_ns < time_ns))
+        if not moves.size:
+            return (size_px[0] - 1) / 2, (size_px[1] - 1) / 2
+        return float(self.x_px[moves[-1]]), float(self.y_px[moves[-1]])
+
+
+def read_raw_events(path: Path, qpc_freq: int, offset_ms: float) -> RawEvents:
+    """Reads events that are known to be good; those of one tick stay in the order of their lines."""
+    line, tick, time_ns, buttons, vk = (array("q") for _ in range(5))
+    x_px, y_px = array("d"), array("d")
+    kind: list[str] = []
+    offset_ns = round(offset_ms * NS_PER_MS)
+    with path.open("rb") as file:
+        for number, content in enumerate(file, start=1):
+            if not (text := content.decode("utf-8-sig").strip()):
+                continue
+            event = json.loads(text)
+            is_mouse = event["kind"] in ("mousemove", "mouseclick")
+            pressed = event.get("buttons", 1 if event["kind"] == "mouseclick" else None) if is_mouse else None
+            line.append(number)
+            tick.append(event["ts"])
+            time_ns.append(event["ts"] * NS_PER_S // qpc_freq + offset_ns)
+            kind.append(sys.intern(event["kind"]))
+            x_px.append(event["x"] if is_mouse else math.nan)
+            y_px.append(event["y"] if is_mouse else math.nan)
+            buttons.append(NOTHING if pressed is None else pressed)
+            vk.append(event["vk"] if event["kind"] in ("keydown", "keyup") else NOTHING)
+    order = np.lexsort((line, tick))
+    integers = {"line": line, "tick": tick, "time_ns": time_ns, "buttons": buttons, "vk": vk}
+    return RawEvents(
+        **{name: np.frombuffer(column, dtype=np.int64)[order] for name, column in integers.items()},
+        kind=np.array(kind, dtype=object)[order],
+        x_px=np.frombuffer(x_px, dtype=np.float64)[order],
+        y_px=np.frombuffer(y_px, dtype=np.float64)[order],
+    )
+
+
+def follow_presses(events: RawEvents, key_codes: KeyCodes) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Follows what is pressed.
+
+    Returns:
+        By channel the first and last instant of every time it is down (M, 2) int64, and for each event (E,) bool
+        whether it says something about the row in which it lies.
+    """
+    name_of_code = {code: f"key.{name}" for name, codes in key_codes.items() for code in codes}
+    channels = (*(f"button.{name}" for name in BUTTON_BITS), *(f"key.{name}" for name in key_codes))
+    spans: dict[str, list[list[int]]] = {channel: [] for channel in channels}
+    codes_down: set[int] = set()
+    n_down: Counter[str] = Counter()  # a key with several codes is down until all are up
+    held_bits = 0
+    is_used = np.zeros(len(events.tick), dtype=bool)
+    columns = (events.time_ns.tolist(), events.kind, events.buttons.tolist(), events.vk.tolist())
+    for i, (time_ns, kind, buttons, code) in enumerate(zip(*columns, strict=True)):
+        if kind in ("mousemove", "mouseclick"):
+            is_used[i] = True
+            for button, bit in BUTTON_BITS.items():
+                is_down = buttons != NOTHING and bool(buttons & bit)
+                if kind == "mouseclick":
+                    spans[f"button.{button}"] += [[time_ns, time_ns]] * is_down
+                elif buttons != NOTHING and is_down != bool(held_bits & bit):
+                    _press_or_release(spans[f"button.{button}"], time_ns, is_down)
+            if kind == "mousemove" and buttons != NOTHING:
+                held_bits = buttons
+        elif code in name_of_code and (code in codes_down) == (kind == "keyup"):
+            is_used[i] = True
+            name = name_of_code[code]
+            codes_down ^= {code}
+            n_down[name] += 1 if kind == "keydown" else -1
+            if n_down[name] == (1 if kind == "keydown" else 0):
+                _press_or_release(spans[name], time_ns, kind == "keydown")
+    return {channel: np.array(times, dtype=np.int64).reshape(-1, 2) for channel, times in spans.items()}, is_used
+
+
+def _press_or_release(spans: list[list[int]], time_ns: int, is_down: bool) -> None:
+    if is_down:
+        spans.append([time_ns, _NEVER_NS])
+    else:
+        # A click while the button is held lies behind the span that ends now.
+        next(span for span in reversed(spans) if span[1] == _NEVER_NS)[1] = time_ns
+
+
+def rows_touched(spans_ns: np.ndarray, start_ns: np.ndarray, until_ns: np.ndarray) -> np.ndarray:
+    """Which rows (N,) any span (M, 2) touches.  # (N,) bool
+
+    A row sees the presses before `until_ns`: for an action its end, for a state its start. What is released at
+    the very start of a row was still held then.
+    """
+    first = np.searchsorted(until_ns, spans_ns[:, 0], side="right")  # (M,)
+    last = np.searchsorted(start_ns, spans_ns[:, 1], side="right") - 1  # (M,)
+    touches = first <= last
+    steps = np.zeros(len(start_ns) + 1, dtype=np.int64)
+    np.add.at(steps, first[touches], 1)
+    np.add.at(steps, last[touches] + 1, -1)
+    return np.cumsum(steps[:-1]) > 0
+
+
+def rows_around(time_ns: np.ndarray, timeline: Timeline) -> np.ndarray:
+    """The row in whose interval each time (E,) lies, NOTHING outside of all.  # (E,) int64"""
+    row = np.searchsorted(timeline.start_ns, time_ns, side="right") - 1
+    return np.where((row >= 0) & (time_ns < timeline.end_ns[row]), row, NOTHING)
+
+
+def source_pictures(path: Path, frames: np.ndarray) -> Iterator[np.ndarray]:
+    """Pictures (H, W, 3) uint8 of a recording, by their ascending place in the video (K,)."""
+    wanted = set(frames.tolist())
+    with open_video(path) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for number, frame in enumerate(container.decode(video=0)):
+            if number in wanted:
+                yield frame.to_ndarray(format="rgb24")
+
+
+def dataset_pictures(path: Path, from_s: float, fps: int, n_rows: int) -> Iterator[np.ndarray | None]:
+    """Pictures (H, W, 3) uint8 that LeRobot finds for the rows of an episode; None where there is none in time.
+
+    LeRobot seeks anew for every picture. This seeks once and reads on, which gives the same, faster.
+    """
+    row = 0
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        assert stream.time_base is not None
+        container.seek(round(from_s / stream.time_base) - 1, stream=stream)
+        for frame in container.decode(stream):
+            if frame.pts is None:
+                continue
+            late_s = float(frame.pts * stream.time_base) - from_s
+            while row < n_rows and row / fps < late_s - _TOLERANCE_S:
+                yield None
+                row += 1
+            if row == n_rows:
+                return
+            if abs(row / fps - late_s) <= _TOLERANCE_S:
+                yield frame.to_ndarray(format="rgb24")
+                row += 1
+    yield from [None] * (n_rows - row)
+
+
+def with_neighbours[T](items: Iterable[T]) -> Iterator[tuple[T | None, T, T | None]]:
+    """Each item with the one before and the one after it."""
+    before = own = None
+    for after in items:
+        if own is not None:
+            yield before, own, after
+        before, own = own, after
+    if own is not None:
+        yield before, own, None
+
+
+@dataclass(frozen=True)
+class PictureMatch:
+    """How well a picture shows its frame."""
+
+    mse: float  # mean squared error in grey levels, 0 if identical
+    # 1 where it is as near to its own frame as can be, 0 halfway to a neighbour in time, -1 where it is the neighbour
+    nearness: float
+
+
+def match_picture(
+    picture: np.ndarray, before: np.ndarray | None, own: np.ndarray, after: np.ndarray | None
+) -> PictureMatch:
+    """Compares a picture with its frame and with those before and after it, all (H, W, 3) uint8."""
+    if np.array_equal(picture, own):
+        return PictureMatch(0.0, 1.0)
+    error = picture.astype(np.float32) - own
+    mse = float(np.vdot(error, error)) / own.size
+    lines = own[::_LINE_STEP].astype(np.float32)
+    nearness = 1.0
+    for other in (before, after):
+        if other is None:
+            continue
+        step = lines - other[::_LINE_STEP]
+        difference = float(np.vdot(step, step))
+        if difference >= NOTICEABLE_MSE * step.size:
+            # |picture − other|² − |picture − own|², as a share of |own − other|²
+            nearness = min(nearness, 1 + 2 * float(np.vdot(error[::_LINE_STEP], step)) / difference)
+    return PictureMatch(mse, nearness)
