@@ -48,8 +48,8 @@ def why_not_copied(outline: Outline, mode: VideoMode, wanted: VideoFormat | None
         return "asked to encode"
     if not outline.rows_are_frames:
         return "its rows are not all frames of the video in order"
-    if not facts.starts_clean:
-        return "the video does not begin with a key frame, or hides some of its frames"
+    if not facts.stands_alone:
+        return "its packets depend on more than the video shows"
     if facts.codec not in COPIED_CODECS:
         return f"LeRobot cannot edit a dataset of {facts.codec}"
     if mode == "auto" and facts.mean_decoded > MAX_DECODED:

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from recordings_to_lerobot.h264 import PacketInspector
 from recordings_to_lerobot.validation import RecordingError
 
 REEXPORT = "re-export the recording"
@@ -22,7 +23,7 @@ class VideoFacts:
     parameters: str  # digest of what a decoder must know before the first packet
     frame_of_packet: tuple[int, ...]  # index in presentation order of each packet, in the order they are stored
     n_key_frames: int
-    starts_clean: bool  # every packet is shown, and none needs what comes before the first
+    stands_alone: bool  # every packet is shown, and neither needs nor changes anything outside of this video
     mean_decoded: float  # frames that a decoder passes to reach one, on average
 
     @property
@@ -40,6 +41,7 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
     pts: list[int | None] = []
     is_key: list[bool] = []
     whole = shown = 0
+    is_contained = True
     try:
         with open_video(path) as container:
             if not container.streams.video:
@@ -52,12 +54,14 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
             promised = stream.frames
             codec, pix_fmt = stream.codec.canonical_name, str(context.pix_fmt)
             parameters = repr((codec, pix_fmt, context.profile, context.extradata))
+            inspector = PacketInspector(context.extradata or b"") if codec == "h264" else None
             for packet in container.demux(stream):
                 if packet.size:  # the last one only flushes
                     pts.append(packet.pts)
                     is_key.append(packet.is_keyframe)
                     whole += not packet.is_corrupt
                     shown += not packet.is_corrupt and not packet.is_discard
+                    is_contained &= inspector is None or inspector.is_contained(bytes(packet))
     except av.FFmpegError as error:
         raise RecordingError(f"{path}: damaged or cut off ({error.strerror}); {REEXPORT}") from None
     found = len(pts)
@@ -72,9 +76,9 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
         raise RecordingError(f"{path}: {shown} frames, but frame_ts.bin has {n_frames} ticks; {REEXPORT}")
     is_ordered = None not in pts and len(set(pts)) == found
     frame_of_packet = np.argsort(np.argsort(pts)) if is_ordered else np.arange(found)  # (P,)
-    starts_clean = is_ordered and shown == found and is_key[0] and frame_of_packet[0] == 0
+    begins_with_key = is_ordered and is_key[0] and frame_of_packet[0] == 0
     key_frames = np.sort(frame_of_packet[is_key])
-    if starts_clean:
+    if begins_with_key:
         decoded = np.arange(found) - key_frames[np.searchsorted(key_frames, np.arange(found), side="right") - 1] + 1
     else:
         decoded = np.full(found, found)
@@ -84,7 +88,7 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
         parameters=hashlib.blake2b(parameters.encode(), digest_size=8).hexdigest(),
         frame_of_packet=tuple(frame_of_packet.tolist()),
         n_key_frames=len(key_frames),
-        starts_clean=bool(starts_clean),
+        stands_alone=bool(begins_with_key and shown == found and is_contained),
         mean_decoded=float(decoded.mean()),
     )
 

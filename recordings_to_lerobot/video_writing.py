@@ -82,8 +82,8 @@ class VideoPacker:
         self._open: dict[str, _OpenFile] = {}
 
     def append(self, source: Path, facts: VideoFacts) -> VideoPlace:
-        """Copies all packets of a video, which starts clean."""
-        assert facts.starts_clean and facts.delay_frames <= self._delay_frames
+        """Copies all packets of a video, which stands alone."""
+        assert facts.stands_alone and facts.delay_frames <= self._delay_frames
         n_bytes = source.stat().st_size
         with open_video(source) as container:
             template = container.streams.video[0]

@@ -164,8 +164,8 @@ def dataset_pictures(path: Path, from_s: float, fps: int, n_rows: int) -> Iterat
     """
     row = 0
     with open_video(path) as container:
+        # Without threads for frames, as LeRobot decodes: with them, damage in one episode may show in the next.
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
         assert stream.time_base is not None
         container.seek(round(from_s / stream.time_base) - 1, stream=stream)
         for frame in container.decode(stream):

@@ -105,7 +105,7 @@ def test_cost_of_random_access_counts_frames_from_the_key_frame(tmp_path):
     path = tmp_path / "video.mp4"
     write_video(path, 12, options={"g": "4", "bf": "0", "sc_threshold": "0"})
     facts = check_video(path, (64, 64), 12)
-    assert (facts.codec, facts.n_key_frames, facts.delay_frames, facts.starts_clean) == ("h264", 3, 0, True)
+    assert (facts.codec, facts.n_key_frames, facts.delay_frames, facts.stands_alone) == ("h264", 3, 0, True)
     assert facts.mean_decoded == (1 + 2 + 3 + 4) / 4
 
 
