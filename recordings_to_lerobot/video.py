@@ -20,7 +20,7 @@ class VideoFacts:
 
     codec: str
     pix_fmt: str
-    parameters: str  # digest of what a decoder must know before the first packet
+    parameters: str  # digest of what a decoder knows before the first packet, and remembers after the last
     frame_of_packet: tuple[int, ...]  # index in presentation order of each packet, in the order they are stored
     n_key_frames: int
     stands_alone: bool  # every packet is shown, and neither needs nor changes anything outside of this video
@@ -41,7 +41,6 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
     pts: list[int | None] = []
     is_key: list[bool] = []
     whole = shown = 0
-    is_contained = True
     try:
         with open_video(path) as container:
             if not container.streams.video:
@@ -53,7 +52,7 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
             found_px = (context.width, context.height)
             promised = stream.frames
             codec, pix_fmt = stream.codec.canonical_name, str(context.pix_fmt)
-            parameters = repr((codec, pix_fmt, context.profile, context.extradata))
+            parameters = (codec, pix_fmt, context.profile, context.extradata)
             inspector = PacketInspector(context.extradata or b"") if codec == "h264" else None
             for packet in container.demux(stream):
                 if packet.size:  # the last one only flushes
@@ -61,7 +60,8 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
                     is_key.append(packet.is_keyframe)
                     whole += not packet.is_corrupt
                     shown += not packet.is_corrupt and not packet.is_discard
-                    is_contained &= inspector is None or inspector.is_contained(bytes(packet))
+                    if inspector:
+                        inspector.add(bytes(packet))
     except av.FFmpegError as error:
         raise RecordingError(f"{path}: damaged or cut off ({error.strerror}); {REEXPORT}") from None
     found = len(pts)
@@ -75,6 +75,8 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
     if shown != n_frames:
         raise RecordingError(f"{path}: {shown} frames, but frame_ts.bin has {n_frames} ticks; {REEXPORT}")
     is_ordered = None not in pts and len(set(pts)) == found
+    if inspector:
+        parameters += tuple(sorted(inspector.encoder))
     frame_of_packet = np.argsort(np.argsort(pts)) if is_ordered else np.arange(found)  # (P,)
     begins_with_key = is_ordered and is_key[0] and frame_of_packet[0] == 0
     key_frames = np.sort(frame_of_packet[is_key])
@@ -85,10 +87,10 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
     return VideoFacts(
         codec=codec,
         pix_fmt=pix_fmt,
-        parameters=hashlib.blake2b(parameters.encode(), digest_size=8).hexdigest(),
+        parameters=hashlib.blake2b(repr(parameters).encode(), digest_size=8).hexdigest(),
         frame_of_packet=tuple(frame_of_packet.tolist()),
         n_key_frames=len(key_frames),
-        stands_alone=bool(begins_with_key and shown == found and is_contained),
+        stands_alone=bool(begins_with_key and shown == found and (inspector is None or inspector.is_contained)),
         mean_decoded=float(decoded.mean()),
     )
 
@@ -107,7 +109,8 @@ def iterate_frames(path: Path, frame_index: np.ndarray) -> Iterator[av.VideoFram
     decoded = 0
     try:
         with open_video(path) as container:
-            container.streams.video[0].thread_type = "AUTO"
+            # Without threads for frames: episodes are worked on side by side, and with them, damaged pictures come
+            # out in another way each time.
             for frame in container.decode(video=0):
                 if row == len(frame_index):
                     return

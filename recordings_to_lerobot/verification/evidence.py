@@ -151,7 +151,6 @@ def source_pictures(path: Path, frames: np.ndarray) -> Iterator[np.ndarray]:
     """Pictures (H, W, 3) uint8 of a recording, by their ascending place in the video (K,)."""
     wanted = set(frames.tolist())
     with open_video(path) as container:
-        container.streams.video[0].thread_type = "AUTO"
         for number, frame in enumerate(container.decode(video=0)):
             if number in wanted:
                 yield frame.to_ndarray(format="rgb24")
@@ -164,7 +163,7 @@ def dataset_pictures(path: Path, from_s: float, fps: int, n_rows: int) -> Iterat
     """
     row = 0
     with open_video(path) as container:
-        # Without threads for frames, as LeRobot decodes: with them, damage in one episode may show in the next.
+        # Without threads for frames, as LeRobot decodes: with them, damaged pictures come out in another way each time.
         stream = container.streams.video[0]
         assert stream.time_base is not None
         container.seek(round(from_s / stream.time_base) - 1, stream=stream)

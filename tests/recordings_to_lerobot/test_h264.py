@@ -27,16 +27,30 @@ def packet(*units: bytes) -> bytes:
     ],
 )
 def test_packets_with_parameter_sets_of_their_own_are_found(content, contained):
-    assert PacketInspector(RECORD).is_contained(content) == contained
+    assert inspect(RECORD, content).is_contained == contained
+
+
+def inspect(record: bytes, *packets: bytes) -> PacketInspector:
+    inspector = PacketInspector(record)
+    for content in packets:
+        inspector.add(content)
+    return inspector
 
 
 @pytest.mark.parametrize("record", [b"", b"\x00\x00\x00\x01\x67", RECORD[:9]])
 def test_without_its_record_no_packet_is_trusted_with_parameter_sets(record):
-    assert not PacketInspector(record).is_contained(packet(SPS, PPS, SLICE))
+    assert not inspect(record, packet(SPS, PPS, SLICE)).is_contained
 
 
-def test_packets_of_a_real_encoder_are_contained(tmp_path):
+def test_one_bad_packet_is_not_forgotten():
+    assert not inspect(RECORD, packet(b"\x18"), packet(SLICE)).is_contained
+
+
+def test_encoder_of_a_real_video_is_found_and_its_packets_are_contained(tmp_path):
     write_video(tmp_path / "video.mp4", 20, options={"g": "5"})
     with av.open(tmp_path / "video.mp4") as container:
-        inspector = PacketInspector(container.streams.video[0].codec_context.extradata)
-        assert all(inspector.is_contained(bytes(packet)) for packet in container.demux(video=0) if packet.size)
+        extradata = container.streams.video[0].codec_context.extradata
+        inspector = inspect(extradata, *(bytes(packet) for packet in container.demux(video=0) if packet.size))
+    assert inspector.is_contained
+    [encoder] = inspector.encoder
+    assert b"x264 - core" in encoder
