@@ -46,8 +46,9 @@ def open_draft(
     return new_dataset(root, repo_id, fps, size_px, channels)
 
 
-def measure_read_ms(meta: LeRobotDatasetMetadata) -> float:
+def measure_read_ms(repo_id: str, root: Path) -> float:
     """What LeRobot takes to read a picture at random: the median over some, spread over the first video."""
+    meta = LeRobotDatasetMetadata(repo_id, root=root)
     path = meta.root / meta.video_path.format(video_key=SCREEN, chunk_index=0, file_index=0)
     n_frames = round(get_video_duration_in_s(path) * meta.fps)
     times_ms = []

@@ -26,6 +26,7 @@ class Command:
     module: str
     config: str
     about: str
+    resumes: bool = False  # whether the same command goes on where an interrupted one was
 
     def load(self) -> tuple[type, object]:
         """The dataclass and the function; importing them can take seconds."""
@@ -36,7 +37,7 @@ class Command:
 _HERE = "recordings_to_lerobot.commands"
 COMMANDS = {
     "inspect": Command("recordings_to_lerobot.inspection.command", "InspectConfig", "see what is in recordings"),
-    "convert": Command(f"{_HERE}.convert", "ConvertConfig", "convert recordings, or add new ones to a dataset"),
+    "convert": Command(f"{_HERE}.convert", "ConvertConfig", "convert recordings, or add new ones to a dataset", True),
     "verify": Command(f"{_HERE}.verify", "VerifyConfig", "compare a dataset with the recordings it was made from"),
     "replay": Command("lerobot_qwenvla.envs.replay", "ReplayConfig", "play a dataset of Miniworld again"),
     "explain": Command(f"{_HERE}.explain", "ExplainConfig", "show what was recorded around a row of a dataset"),
@@ -78,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DecodingError, yaml.YAMLError, OSError) as error:
         return _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this one was", file=sys.stderr)
+        goes_on = "; the same command goes on where this one was" if COMMANDS[args[0]].resumes else ""
+        print(f"interrupted{goes_on}", file=sys.stderr)
         return _EXIT_INTERRUPTED
 
 

@@ -1,21 +1,22 @@
 """Converts a folder of recordings: prepares every episode by itself, then writes the dataset from what is ready."""
 
+import contextlib
 import functools
+import os
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tqdm import tqdm
 
 from recordings_to_lerobot.action_schema import KEY_CODES, KeyCodes, channel_names
-from recordings_to_lerobot.dataset_layout import QUARANTINE_FILE, write_json_lines
+from recordings_to_lerobot.dataset_layout import QUARANTINE_FILE, read_json_lines, write_json_lines
 from recordings_to_lerobot.existing import ExistingDataset, read_existing
-from recordings_to_lerobot.options import ConvertConfig, LabelOptions
+from recordings_to_lerobot.options import ConvertConfig, LabelOptions, check_options
 from recordings_to_lerobot.planning import (
-    VideoFormat,
+    Plan,
     choose_format,
     common_layout,
     disagreement,
@@ -23,32 +24,11 @@ from recordings_to_lerobot.planning import (
 )
 from recordings_to_lerobot.preparation import Job, Outline, Preparation, encode_episode, prepare
 from recordings_to_lerobot.recording import VIDEO_FILE, find_episodes
-from recordings_to_lerobot.splits import assign_splits, check_shares
+from recordings_to_lerobot.splits import assign_splits, check_shares, ranges
 from recordings_to_lerobot.staging import Workplace
 from recordings_to_lerobot.validation import RecordingError
 from recordings_to_lerobot.vocabulary import read_key_codes
 from recordings_to_lerobot.workers import run_in_processes
-
-
-@dataclass
-class Plan:
-    """What is written, and what is left out and why."""
-
-    outlines: list[Outline] = field(default_factory=list)
-    already_there: int = 0
-    problems: dict[Path, tuple[str, ...]] = field(default_factory=dict)  # by folder: why it is left out
-    video_format: VideoFormat | None = None  # of all videos; None: LeRobot's default
-    not_copied: dict[Path, str] = field(default_factory=dict)  # by folder: why its video is encoded, not copied
-
-    def refuse(self, folder: Path, problems: Iterable[str]) -> None:
-        """Leaves a recording out."""
-        self.problems[folder] = tuple(problems)
-        self.outlines = [outline for outline in self.outlines if outline.folder != folder]
-
-    def check(self, strict: bool) -> None:
-        """Raises RecordingError if nothing is left, or with `strict` if anything was left out."""
-        if self.problems and (strict or (not self.outlines and not self.already_there)):
-            raise RecordingError(*(problem for problems in self.problems.values() for problem in problems))
 
 
 @dataclass(frozen=True)
@@ -57,8 +37,8 @@ class ConvertSummary:
 
     root: Path
     plan: Plan
-    splits: Counter[str]  # number of episodes
-    read_ms: float | None  # what it takes to read a picture at random; None if nothing was written
+    splits: dict[str, str]  # ranges of the episodes of a new dataset, in LeRobot's notation
+    read_ms: float | None  # what it takes to read a picture at random; None if none was read
     seconds: float
 
 
@@ -73,20 +53,33 @@ def convert(config: ConvertConfig) -> ConvertSummary:
     check_shares(config.splits)
     key_codes = read_key_codes(config.keys) if config.keys else KEY_CODES
     folders = find_episodes(config.input)
+    check_options(config)
+    recorded_options = _recorded_options(config, key_codes)
     place = Workplace(root)
-    with place.occupy():
-        existing = read_existing(root, _recorded_options(config, key_codes), config.splits)
+    splits: list[str] = []
+    read_ms = None
+    with contextlib.ExitStack() as stack:
         if config.dry_run:
-            with tempfile.TemporaryDirectory() as work:
-                plan = _make_plan(folders, config, key_codes, existing, Path(work))
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
-            plan = _make_plan(folders, config, key_codes, existing, place.folder)
+            stack.enter_context(place.occupy())
+            work = place.folder
+        existing = read_existing(root, recorded_options)
+        plan = _make_plan(folders, config, key_codes, existing, work)
         plan.check(config.strict)
-        read_ms = None
-        if plan.outlines and not config.dry_run:
-            read_ms = _write(plan, config, key_codes, existing, place)
-        splits = Counter(_splits(plan.outlines, config))
-    return ConvertSummary(root, plan, splits, read_ms, time.monotonic() - started_s)
+        if existing and plan.outlines and (config.splits or existing.has_splits):
+            raise RecordingError(
+                f"{root}: exists, and adding episodes would break the ranges of its splits; give another --root to "
+                "convert everything again"
+            )
+        if not config.dry_run and plan.outlines:
+            _encode_and_write(plan, config, key_codes, existing, place)
+            read_ms = _measure_read_ms(config.repo_id, root)
+        if not config.dry_run and not plan.outlines:
+            _write_quarantine(root, plan, config)
+        if not existing:
+            splits = sorted(_splits(plan.outlines, config), key=_rank(config))
+    return ConvertSummary(root, plan, ranges(splits), read_ms, time.monotonic() - started_s)
 
 
 def _make_plan(
@@ -97,7 +90,7 @@ def _make_plan(
     plan = Plan()
     outlines: dict[Path, Outline] = {}
     known = existing.identities if existing else {}
-    jobs = [Job(folder, known.get(folder.relative_to(config.input).as_posix(), frozenset())) for folder in folders]
+    jobs = [Job(folder, known.get(folder.relative_to(config.input).as_posix())) for folder in folders]
     with tqdm(total=len(jobs), unit="episode", desc="Reading", leave=False) as progress:
         for job, result in run_in_processes(functools.partial(prepare, common=common), jobs, config.workers):
             progress.update()
@@ -125,52 +118,73 @@ def _make_plan(
     return plan
 
 
-def _write(
+def _encode_and_write(
     plan: Plan, config: ConvertConfig, key_codes: KeyCodes, existing: ExistingDataset | None, place: Workplace
-) -> float:
-    """Writes what is planned; returns the milliseconds it takes to read a picture of the dataset."""
+) -> None:
     # Not before the inputs are known to be good: these imports take seconds.
-    from recordings_to_lerobot.assembly import Entry, assemble, measure_read_ms, open_draft
+    from recordings_to_lerobot.assembly import Entry, assemble, open_draft
     from recordings_to_lerobot.dataset_writer import encoder_config, encoder_settings
 
     first = plan.outlines[0]
-    encoder = encoder_config(plan.video_format, first.size_px)
-    encode = functools.partial(encode_episode, settings=encoder_settings(encoder))
     to_encode = [outline for outline in plan.outlines if outline.folder in plan.not_copied]
+    encoder = encoder_config(plan.video_format, first.size_px) if to_encode else None
     videos = {outline.folder: (outline.folder / VIDEO_FILE, outline.facts) for outline in plan.outlines}
-    with tqdm(total=sum(o.n_rows for o in to_encode), unit="frame", desc="Encoding", leave=False) as progress:
-        for outline, result in run_in_processes(encode, to_encode, config.workers):
-            progress.update(outline.n_rows)
-            if isinstance(result, RecordingError):
-                plan.refuse(outline.folder, result.problems)
-            else:
-                videos[outline.folder] = result
-    plan.check(config.strict)
-
+    if encoder:
+        encode = functools.partial(encode_episode, settings=encoder_settings(encoder))
+        with tqdm(total=sum(o.n_rows for o in to_encode), unit="frame", desc="Encoding", leave=False) as progress:
+            for outline, result in run_in_processes(encode, to_encode, config.workers):
+                progress.update(outline.n_rows)
+                if isinstance(result, RecordingError):
+                    plan.refuse(outline.folder, result.problems)
+                else:
+                    videos[outline.folder] = result
+        plan.check(config.strict)
+        if not plan.outlines:
+            return
     entries = [
         Entry(outline, *videos[outline.folder], is_copied=outline.folder not in plan.not_copied, split=split)
         for outline, split in zip(plan.outlines, _splits(plan.outlines, config), strict=True)
     ]
-    entries.sort(key=lambda entry: [*config.splits].index(entry.split) if config.splits else 0)
+    entries.sort(key=lambda entry: _rank(config)(entry.split))
     if existing:
         place.copy_to_draft()
     channels = channel_names(config.mouse, key_codes)
     meta = open_draft(place.draft, config.repo_id, first.fps, first.size_px, channels)
     with tqdm(total=len(entries), unit="episode", desc="Writing", leave=False) as progress:
-        for _ in assemble(meta, entries, _recorded_options(config, key_codes), encoder if to_encode else None):
+        for _ in assemble(meta, entries, _recorded_options(config, key_codes), encoder):
             progress.update()
-    quarantine = [
+    _write_quarantine(place.draft, plan, config)
+    place.publish_draft()
+
+
+def _write_quarantine(root: Path, plan: Plan, config: ConvertConfig) -> None:
+    """Keeps the reasons of what was left out, without the paths that only this machine knows."""
+    entries = [
         {
             "source": folder.relative_to(config.input).as_posix(),
-            # Without the path that only this machine knows.
-            "problems": [problem.replace(f"{config.input}/", "") for problem in problems],
+            "problems": [problem.replace(f"{config.input}{os.sep}", "") for problem in problems],
         }
         for folder, problems in plan.problems.items()
     ]
-    write_json_lines(place.draft / QUARANTINE_FILE, quarantine)
-    read_ms = measure_read_ms(meta)
-    place.publish_draft()
-    return read_ms
+    path = root / QUARANTINE_FILE
+    if not path.is_file() or read_json_lines(path) != entries:
+        write_json_lines(path, entries)
+
+
+def _measure_read_ms(repo_id: str, root: Path) -> float | None:
+    import av
+
+    from recordings_to_lerobot.assembly import measure_read_ms
+
+    try:
+        return measure_read_ms(repo_id, root)
+    except (av.FFmpegError, ValueError):
+        return None  # a damaged picture, which was copied
+
+
+def _rank(config: ConvertConfig) -> Callable[[str], int]:
+    """The place of a split among the others."""
+    return [*config.splits, "train"].index
 
 
 def _splits(outlines: Sequence[Outline], config: ConvertConfig) -> list[str]:

@@ -13,17 +13,18 @@ from recordings_to_lerobot.validation import RecordingError
 class ExistingDataset:
     """What new episodes must agree with."""
 
-    identities: dict[str, frozenset[str]]  # by source: digests of the contents of the episodes from there
+    identities: dict[str, str]  # digest of the contents of the recording, by where it was
     fps: int
     size_px: tuple[int, int]
     video: VideoFormat
+    has_splits: bool
 
 
-def read_existing(root: Path, options: dict, splits: dict[str, float]) -> ExistingDataset | None:
+def read_existing(root: Path, options: dict) -> ExistingDataset | None:
     """The dataset at `root`; None if there is none.
 
     Raises:
-        RecordingError: There is something else, or `options` or `splits` rule out adding to it.
+        RecordingError: There is something else, or it was converted with other options.
     """
     if not root.exists():
         return None
@@ -31,20 +32,15 @@ def read_existing(root: Path, options: dict, splits: dict[str, float]) -> Existi
     info = json.loads((root / INFO_FILE).read_text(encoding="utf-8"))
     used = records[0]["options"]
     for name, value in options.items():
-        if used.get(name) != value:
+        # As text, because the order of keys is that of the channels.
+        if json.dumps(used.get(name)) != json.dumps(value):
             raise RecordingError(
                 f"{root}: was converted with {name}={used.get(name)}, not {value}; "
                 "give the same options, or another --root"
             )
-    if splits or set(info["splits"]) != {"train"}:
-        raise RecordingError(
-            f"{root}: exists, and adding episodes would break the ranges of its splits; give another --root to convert "
-            "everything again"
-        )
     feature = info["features"][SCREEN]
     height_px, width_px, _ = feature["shape"]
     video = VideoFormat(feature["info"]["video.codec"], feature["info"]["video.pix_fmt"])
-    identities: dict[str, frozenset[str]] = {}
-    for record in records:
-        identities[record["source"]] = identities.get(record["source"], frozenset()) | {record["identity"]}
-    return ExistingDataset(identities, info["fps"], (width_px, height_px), video)
+    identities = {record["source"]: record["identity"] for record in records}
+    has_splits = set(info["splits"]) != {"train"}
+    return ExistingDataset(identities, info["fps"], (width_px, height_px), video, has_splits)

@@ -249,7 +249,7 @@ class _Derivation:
         reasons = []
         for index, channel in enumerate(channels):
             device, name = channel.split(".", 1)
-            if name in ("x", "y"):
+            if device == "mouse" and name in ("x", "y"):
                 state = self._position(name, row.start_ns)
                 action = self._position(name, row.end_ns)
             elif name in ("dx", "dy") and device == "mouse":

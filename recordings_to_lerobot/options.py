@@ -1,10 +1,12 @@
 """What a user can choose about a conversion."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from recordings_to_lerobot.action_schema import MouseMode
+from recordings_to_lerobot.validation import RecordingError
 
 IdleMode = Literal["keep", "trim", "thin"]
 VideoMode = Literal["auto", "copy", "encode"]
@@ -31,6 +33,14 @@ class LabelOptions:
     idle: IdleMode = "keep"
     # Shortest stretch that counts as idle, in seconds
     idle_s: float = 2.0
+
+
+def check_options(options: LabelOptions) -> None:
+    """Raises RecordingError for numbers that make no sense."""
+    if options.offset_ms is not None and not math.isfinite(options.offset_ms):
+        raise RecordingError(f"--offset_ms={options.offset_ms}: give a number of milliseconds")
+    if not (math.isfinite(options.idle_s) and options.idle_s > 0):
+        raise RecordingError(f"--idle_s={options.idle_s}: give a positive number of seconds")
 
 
 @dataclass(kw_only=True)

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from recordings_to_lerobot.options import VideoMode
 from recordings_to_lerobot.preparation import Outline
-from recordings_to_lerobot.recording import META_FILE, VIDEO_FILE
+from recordings_to_lerobot.recording import META_FILE
+from recordings_to_lerobot.validation import RecordingError
 
 # Those of which LeRobot can edit a dataset: it encodes them again where it cuts, and joins files of different encoders,
 # which makes HEVC unreadable.
-COPIED_CODECS = ("h264", "av1")
+_COPIED = {"h264": ("yuv420p", "yuvj420p", "yuv422p", "yuv444p"), "av1": ("yuv420p",)}
 # Frames passed to reach one, on average, in a video with a key frame every three seconds at ten frames a second.
 # LeRobot's own encoding comes to 1.5.
 MAX_DECODED = 16.0
@@ -22,6 +24,27 @@ class VideoFormat:
 
     codec: str
     pix_fmt: str
+
+
+@dataclass
+class Plan:
+    """What is written, and what is left out and why."""
+
+    outlines: list[Outline] = field(default_factory=list)
+    already_there: int = 0
+    problems: dict[Path, tuple[str, ...]] = field(default_factory=dict)  # by folder: why it is left out
+    video_format: VideoFormat | None = None  # of all videos; None: LeRobot's default
+    not_copied: dict[Path, str] = field(default_factory=dict)  # by folder: why its video is encoded, not copied
+
+    def refuse(self, folder: Path, problems: Iterable[str]) -> None:
+        """Leaves a recording out."""
+        self.problems[folder] = tuple(p if p.startswith(str(folder)) else f"{folder}: {p}" for p in problems)
+        self.outlines = [outline for outline in self.outlines if outline.folder != folder]
+
+    def check(self, strict: bool) -> None:
+        """Raises RecordingError if nothing is left, or with `strict` if anything was left out."""
+        if self.problems and (strict or (not self.outlines and not self.already_there)):
+            raise RecordingError(*(problem for problems in self.problems.values() for problem in problems))
 
 
 def common_layout(outlines: Iterable[Outline]) -> tuple[int, tuple[int, int]]:
@@ -50,8 +73,8 @@ def why_not_copied(outline: Outline, mode: VideoMode, wanted: VideoFormat | None
         return "its rows are not all frames of the video in order"
     if not facts.stands_alone:
         return "its packets depend on more than the video shows"
-    if facts.codec not in COPIED_CODECS:
-        return f"LeRobot cannot edit a dataset of {facts.codec}"
+    if facts.pix_fmt not in _COPIED.get(facts.codec, ()):
+        return f"LeRobot cannot edit a dataset of {facts.codec} {facts.pix_fmt}"
     if mode == "auto" and facts.mean_decoded > MAX_DECODED:
         return f"key frames lie so far apart that reading a frame decodes {facts.mean_decoded:.0f}"
     if wanted is not None and (facts.codec, facts.pix_fmt) != (wanted.codec, wanted.pix_fmt):
@@ -67,8 +90,3 @@ def choose_format(outlines: Iterable[Outline], mode: VideoMode) -> VideoFormat |
         if why_not_copied(outline, mode, wanted=None) is None
     )
     return formats.most_common(1)[0][0] if formats else None
-
-
-def refused_copy(outline: Outline, reason: str) -> str:
-    """The problem of an episode that cannot be copied where nothing else is allowed."""
-    return f"{outline.folder / VIDEO_FILE}: cannot be copied: {reason}; pass --video=auto"

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from recordings_to_lerobot.action_schema import SCHEMA_VERSION, KeyCodes
+from recordings_to_lerobot.idle import Stretch, find_idle, kept_rows
 from recordings_to_lerobot.image_stats import sample_levels
-from recordings_to_lerobot.inspection.idle import Stretch, find_idle, kept_rows
-from recordings_to_lerobot.inspection.screen_change import block_luma
 from recordings_to_lerobot.labelling import Labels, label_recording
 from recordings_to_lerobot.ledger import EventLedger, FrameLedger, account_for_events, account_for_frames
 from recordings_to_lerobot.options import LabelOptions
 from recordings_to_lerobot.recording import EPISODE_FILES, META_FILE, VIDEO_FILE, Recording, read_recording
+from recordings_to_lerobot.screen_change import block_luma
 from recordings_to_lerobot.timeline import kept_frames
 from recordings_to_lerobot.validation import RecordingError
 from recordings_to_lerobot.video import VideoFacts, check_video, iterate_frames
@@ -77,10 +77,10 @@ class Outline:
 
 @dataclass(frozen=True)
 class Job:
-    """A recording to prepare, unless it has one of the identities that the dataset has from this folder already."""
+    """A recording to prepare, unless the dataset has it: then `known` is its identity there."""
 
     folder: Path
-    known: frozenset[str] = frozenset()
+    known: str | None = None
 
 
 def prepare(job: Job, common: Preparation) -> Outline | None:
@@ -90,9 +90,19 @@ def prepare(job: Job, common: Preparation) -> Outline | None:
         RecordingError: With everything that is wrong with it.
     """
     folder = job.folder
-    identity = identity_of(folder)
-    if identity in job.known:
+    try:
+        identity = identity_of(folder)
+    except OSError as error:
+        raise RecordingError(
+            f"{error.filename}: unreadable ({error.strerror}); allow reading it, or remove it"
+        ) from None
+    if identity == job.known:
         return None
+    if job.known:
+        raise RecordingError(
+            f"{folder}: changed since it was converted; to convert it again give another --root, to add it as a new "
+            "recording rename its folder"
+        )
     source = folder.relative_to(common.input).as_posix()
     depends_on = [SCHEMA_VERSION, source, identity, asdict(common.options), common.key_codes, common.task]
     key = hashlib.blake2b(json.dumps(depends_on, default=str).encode(), digest_size=16).hexdigest()
@@ -152,8 +162,13 @@ def _prepare(folder: Path, common: Preparation) -> tuple[PreparedEpisode, VideoF
     stretches: list[Stretch] = []
     is_kept = np.ones(len(untrimmed), dtype=bool)  # (N,)
     if common.find_idle or common.options.idle != "keep":
-        luma = block_luma(video, untrimmed.frame_index)
-        stretches = find_idle(labels, events, luma, meta.fps, common.options.idle_s)
+        try:
+            luma = block_luma(video, untrimmed.frame_index)
+            stretches = find_idle(labels, events, luma, meta.fps, common.options.idle_s)
+        except RecordingError:
+            # A video that is only copied need not be sound in every frame.
+            if common.options.idle != "keep":
+                raise
         is_kept = kept_rows(len(untrimmed), stretches, common.options.idle, int(meta.fps))
         labels = labels.take(is_kept)
     kept = kept_frames(recording.frame_ticks, common.options.keep_duplicates)
@@ -195,7 +210,8 @@ def encode_episode(outline: Outline, settings: EncoderSettings) -> tuple[Path, V
     Raises:
         RecordingError: A frame cannot be decoded.
     """
-    path = outline.path.with_suffix(f".{settings.encoder}.{settings.pix_fmt}.mp4")
+    digest = hashlib.blake2b(repr(settings).encode(), digest_size=4).hexdigest()
+    path = outline.path.with_suffix(f".{digest}.mp4")
     if not path.is_file():
         episode: PreparedEpisode = pickle.loads(outline.path.read_bytes())
         frames = iterate_frames(outline.folder / VIDEO_FILE, episode.labels.timeline.frame_index)

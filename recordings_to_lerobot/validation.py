@@ -1,6 +1,5 @@
 """What all checks share: the error they raise, and how they word it."""
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,9 +39,3 @@ def require_file(path: Path) -> int:
     if size_bytes == 0:
         raise RecordingError(f"{path}: empty (0 bytes); re-export the recording, or remove its folder")
     return size_bytes
-
-
-def require_absent(path: Path) -> None:
-    """Raises RecordingError if there is anything at `path`, a dangling link included."""
-    if os.path.lexists(path):
-        raise RecordingError(f"{path}: already exists; give another --root, or delete it first")

@@ -21,7 +21,7 @@ class VideoFacts:
     codec: str
     pix_fmt: str
     parameters: str  # digest of what a decoder knows before the first packet, and remembers after the last
-    frame_of_packet: tuple[int, ...]  # index in presentation order of each packet, in the order they are stored
+    frame_of_packet: np.ndarray  # (P,) int32, place in presentation order of each packet, as they are stored
     n_key_frames: int
     stands_alone: bool  # every packet is shown, and neither needs nor changes anything outside of this video
     mean_decoded: float  # frames that a decoder passes to reach one, on average
@@ -29,7 +29,7 @@ class VideoFacts:
     @property
     def delay_frames(self) -> int:
         """How many frames decoding runs ahead of presentation, for codecs that look into the future."""
-        return max(stored - shown for stored, shown in enumerate(self.frame_of_packet))
+        return int((np.arange(len(self.frame_of_packet)) - self.frame_of_packet).max())
 
 
 def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFacts:
@@ -88,7 +88,7 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
         codec=codec,
         pix_fmt=pix_fmt,
         parameters=hashlib.blake2b(repr(parameters).encode(), digest_size=8).hexdigest(),
-        frame_of_packet=tuple(frame_of_packet.tolist()),
+        frame_of_packet=frame_of_packet.astype(np.int32),
         n_key_frames=len(key_frames),
         stands_alone=bool(begins_with_key and shown == found and (inspector is None or inspector.is_contained)),
         mean_decoded=float(decoded.mean()),

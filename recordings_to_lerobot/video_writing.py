@@ -65,6 +65,10 @@ class VideoPlace:
     to_s: float
 
 
+# Recordings of more encoders than this are packed less tightly.
+_MAX_OPEN_FILES = 32
+
+
 class VideoPacker:
     """Packs the videos of episodes into few files by copying their packets, restamped to a constant rate.
 
@@ -92,9 +96,11 @@ class VideoPacker:
                 self._open.pop(facts.parameters).container.close()
                 target = None
             if target is None:
+                if len(self._open) == _MAX_OPEN_FILES:
+                    self._open.pop(next(iter(self._open))).container.close()
                 target = self._open[facts.parameters] = _OpenFile(next(self._files), template, self._fps)
             packets = (packet for packet in container.demux(template) if packet.size)
-            for stored, (packet, shown) in enumerate(zip(packets, facts.frame_of_packet, strict=True)):
+            for stored, (packet, shown) in enumerate(zip(packets, facts.frame_of_packet.tolist(), strict=True)):
                 packet.stream = target.stream
                 packet.time_base = Fraction(1, self._fps)
                 packet.pts = target.n_frames + shown

@@ -11,6 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 from recordings_to_lerobot.validation import RecordingError
 
+# More than that Windows cannot wait for.
+_MAX_WORKERS = 61
+
 
 def run_in_processes[Item, Result](
     work: Callable[[Item], Result], items: Sequence[Item], workers: int | None
@@ -20,16 +23,19 @@ def run_in_processes[Item, Result](
     Damaged input may take a decoder, and with it the process, down. Then the items that were not finished get a
     process each, so that only the one to blame is lost.
     """
+    if workers is not None and workers < 1:
+        raise RecordingError(f"--workers={workers}: give at least 1, or leave it out")
     unfinished = dict(enumerate(items))
     try:
-        for index, result in _run_pool(work, unfinished, min(workers or os.cpu_count() or 1, len(items))):
+        for index, result in _run_pool(work, unfinished, min(workers or os.cpu_count() or 1, len(items), _MAX_WORKERS)):
             yield unfinished.pop(index), result
     except BrokenProcessPool:
         for index, item in unfinished.items():
             try:
                 yield from ((item, result) for _, result in _run_pool(work, {index: item}, workers=1))
             except BrokenProcessPool:
-                yield item, RecordingError("the process that worked on it died; re-export the recording")
+                problem = "the process that worked on it died"
+                yield item, RecordingError(f"{problem}; re-export it, or if memory ran out pass --workers=1")
 
 
 def _run_pool[Item, Result](
@@ -41,11 +47,12 @@ def _run_pool[Item, Result](
     with ProcessPoolExecutor(workers, mp_context=_context(), initializer=_follow_parent) as pool:
         futures: dict[Future[Result], int] = {pool.submit(work, item): index for index, item in items.items()}
         try:
-            for future in as_completed(futures):
+            for future in as_completed(list(futures)):
+                index = futures.pop(future)
                 try:
-                    yield futures[future], future.result()
+                    yield index, future.result()
                 except RecordingError as error:
-                    yield futures[future], error
+                    yield index, error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - others:

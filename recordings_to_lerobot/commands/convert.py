@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recordings_to_lerobot.convert import ConvertSummary, convert
@@ -27,7 +28,8 @@ def run(config: ConvertConfig) -> int:
         print(f"{len(plan.problems)} recordings were left out; {QUARANTINE_FILE} keeps the reasons", file=sys.stderr)
     if summary.read_ms is not None:
         dataset = shlex.join([f"--dataset.repo_id={config.repo_id}", f"--dataset.root={summary.root}"])
-        train_only = f' --dataset.episodes="[$(seq -s, 0 {summary.splits["train"] - 1})]"' if config.splits else ""
+        start, stop = map(int, summary.splits.get("train", "0:0").split(":"))
+        train_only = f' --dataset.episodes="[$(seq -s, {start} {stop - 1})]"' if config.splits and stop else ""
         # Outside the table and unwrapped, so that it can be copied.
         console.print("Next, train on it:", style="bold")
         print(f"  lerobot-train --policy.type=qwenvla --policy.push_to_hub=false {dataset}{train_only}")
@@ -44,8 +46,8 @@ def _table(summary: ConvertSummary, config: ConvertConfig) -> Table:
     if plan.problems:
         table.add_row("left out", f"{len(plan.problems):,}")
     table.add_row("frames", f"{sum(outline.n_rows for outline in plan.outlines):,}")
-    for split, count in summary.splits.items() if config.splits else ():
-        table.add_row(f"split {split}", f"{count:,} episodes")
+    for split, episodes in summary.splits.items() if config.splits else ():
+        table.add_row(f"split {escape(split)}", f"episodes {episodes}")
     pressed = sorted(frozenset().union(*(outline.pressed for outline in plan.outlines)))
     table.add_row("buttons and keys used", ", ".join(pressed) or "none")
     counts: Counter[str] = Counter()
@@ -58,7 +60,7 @@ def _table(summary: ConvertSummary, config: ConvertConfig) -> Table:
     for line in _videos(summary):
         table.add_row("videos", line)
     table.add_row("seconds", f"{summary.seconds:.1f}")
-    table.add_row("dataset", str(summary.root))
+    table.add_row("dataset", escape(str(summary.root)))
     return table
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recordings_to_lerobot.verification.dataset import verify
@@ -36,7 +37,7 @@ def run(config: VerifyConfig) -> int:
     findings = verify(config.input, config.root, config.episodes, config.min_psnr_db, config.workers)
     for line in findings.lines:
         print(line, file=sys.stderr)
-    table = Table("check", "passed", "failed", "worst", title=f"Verified {config.root}")
+    table = Table("check", "passed", "failed", "worst", title=escape(f"Verified {config.root}"))
     for check in [*findings.passed, *(findings.failed - findings.passed)]:
         failed = findings.failed[check]
         _, worst = findings.worst.get(check, (0, ""))

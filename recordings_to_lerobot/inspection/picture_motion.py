@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recordings_to_lerobot.inspection.screen_change import GRID, STEPS_PER_LEVEL
+from recordings_to_lerobot.screen_change import GRID, STEPS_PER_LEVEL
 
 # Pictures transformed at a time.
 _BATCH = 256

@@ -7,15 +7,15 @@ from typing import TypeVar
 import numpy as np
 
 from recordings_to_lerobot.action_schema import BUTTON_BITS, MOUSE_CHANNELS, KeyCodes
+from recordings_to_lerobot.idle import Stretch, find_idle, kept_rows
 from recordings_to_lerobot.inspection.clock_offset import estimate_offset, gather_evidence
 from recordings_to_lerobot.inspection.episode import EpisodeSummary, Inspection, Intervals, Offset, Traces, Use
-from recordings_to_lerobot.inspection.idle import Stretch, find_idle, kept_rows
 from recordings_to_lerobot.inspection.input_activity import MousePath, presses
-from recordings_to_lerobot.inspection.screen_change import block_luma
 from recordings_to_lerobot.labelling import Labels, label_recording
 from recordings_to_lerobot.ledger import account_for_events
 from recordings_to_lerobot.options import IdleMode, LabelOptions
 from recordings_to_lerobot.recording import META_FILE, VIDEO_FILE, Recording, read_recording
+from recordings_to_lerobot.screen_change import block_luma
 from recordings_to_lerobot.timeline import NS_PER_MS, NS_PER_S, ticks_to_ns
 from recordings_to_lerobot.validation import RecordingError
 from recordings_to_lerobot.video import check_video

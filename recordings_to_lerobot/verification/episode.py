@@ -1,7 +1,7 @@
 """Compares an episode of a finished dataset with the recording it was made from.
 
 The work of the conversion is not looked at: rows and labels are computed again from the recording, and what can be
-said of them besides comes from `evidence.py`, which shares no code with the converter.
+said of them besides comes from `evidence.py`, which shares no labelling code with the converter.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What the raw files of a recording say by themselves, worked out without the code that converts them.
 
-A second opinion for `verification.py`: events are followed one by one, and presses are spans of time that rows
+A second opinion for `episode.py`: events are followed one by one, and presses are spans of time that rows
 touch, where the converter samples what is held at each row.
 """
 

@@ -32,6 +32,13 @@ def test_conversion_ends_with_a_summary_and_the_next_command(tmp_path, capsys):
     assert lines[-1].strip() == f"{train} --dataset.repo_id=tests/cli --dataset.root={tmp_path}/out"
 
 
+def test_next_command_trains_on_the_training_episodes_wherever_they_are(tmp_path, capsys):
+    for name in "abcd":
+        make_recording(tmp_path / "raw" / name)
+    assert main(command(tmp_path, "--splits={test: 0.25, train: 0.75}")) == 0
+    assert capsys.readouterr().out.rstrip().endswith('--dataset.episodes="[$(seq -s, 1 3)]"')
+
+
 @pytest.mark.parametrize(
     "options",
     [

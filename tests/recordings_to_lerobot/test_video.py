@@ -113,5 +113,5 @@ def test_frames_stored_ahead_of_their_turn_are_put_in_order(tmp_path):
     path = tmp_path / "video.mp4"
     write_video(path, 12, options={"bf": "2", "b_strategy": "0"})
     facts = check_video(path, (64, 64), 12)
-    assert facts.delay_frames > 0 and facts.frame_of_packet != tuple(range(12))
-    assert sorted(facts.frame_of_packet) == list(range(12))
+    assert facts.delay_frames > 0 and facts.frame_of_packet.tolist() != list(range(12))
+    assert sorted(facts.frame_of_packet.tolist()) == list(range(12))

@@ -154,13 +154,50 @@ def test_adding_with_other_options_is_refused(tmp_path):
         run(tmp_path, mouse="delta")
 
 
-def test_adding_to_a_dataset_with_splits_is_refused(tmp_path):
+def test_order_of_a_vocabulary_is_part_of_it(tmp_path):
+    make_recording(tmp_path / "raw/a")
+    (tmp_path / "keys.yaml").write_text("w: 87\na: 65\n")
+    run(tmp_path, keys=tmp_path / "keys.yaml")
+    (tmp_path / "keys.yaml").write_text("a: 65\nw: 87\n")
+    with pytest.raises(RecordingError, match="was converted with keys="):
+        run(tmp_path, keys=tmp_path / "keys.yaml")
+
+
+def test_adding_to_a_dataset_with_splits_is_refused_but_the_same_command_is_not(tmp_path):
     for name in "abcd":
         make_recording(tmp_path / "raw" / name)
-    run(tmp_path, splits={"train": 0.5, "test": 0.5})
+    shares = {"train": 0.5, "test": 0.5}
+    run(tmp_path, splits=shares)
+    assert run(tmp_path, splits=shares).num_episodes == 4
     make_recording(tmp_path / "raw/e")
     with pytest.raises(RecordingError, match="would break the ranges of its splits"):
-        run(tmp_path, splits={"train": 0.5, "test": 0.5})
+        run(tmp_path, splits=shares)
+
+
+def test_recording_that_changed_after_it_was_converted_is_named_and_not_added_twice(tmp_path):
+    folder = make_recording(tmp_path / "raw/a").folder
+    run(tmp_path)
+    (folder / "meta.json").write_text((folder / "meta.json").read_text().replace('"go"', '"go there"'))
+    with pytest.raises(RecordingError, match="raw/a: changed since it was converted; to convert it again give another"):
+        run(tmp_path)
+
+
+def test_bad_recording_that_comes_later_is_in_quarantine_even_if_nothing_is_added(tmp_path):
+    make_recording(tmp_path / "raw/a")
+    run(tmp_path)
+    (make_recording(tmp_path / "raw/b").folder / "frame_ts.bin").unlink()
+    assert run(tmp_path).num_episodes == 1
+    [entry] = [json.loads(line) for line in (tmp_path / "out/audit/quarantine.jsonl").read_text().splitlines()]
+    assert entry["source"] == "b" and entry["problems"][0].startswith("b/frame_ts.bin: missing")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("offset_ms", float("inf")), ("idle_s", float("nan")), ("idle_s", -1.0), ("workers", 0)]
+)
+def test_number_that_makes_no_sense_is_refused(tmp_path, option, value):
+    make_recording(tmp_path / "raw/a")
+    with pytest.raises(RecordingError, match=f"--{option}="):
+        run(tmp_path, **{option: value})
 
 
 def test_conversion_that_was_killed_while_it_replaced_a_dataset_leaves_the_old_one(tmp_path):

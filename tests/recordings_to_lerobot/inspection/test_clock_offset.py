@@ -8,7 +8,7 @@ import pytest
 
 from recordings_to_lerobot.events import Events, read_events
 from recordings_to_lerobot.inspection.clock_offset import SHIFT_MS, OffsetEvidence, estimate_offset, gather_evidence
-from recordings_to_lerobot.inspection.screen_change import GRID
+from recordings_to_lerobot.screen_change import GRID
 from recordings_to_lerobot.timeline import NS_PER_MS
 
 CANVAS_PX = (400, 400)

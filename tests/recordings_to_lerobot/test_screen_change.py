@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from recordings_to_lerobot.inspection.screen_change import CHANGE_LEVELS, GRID, block_luma, largest_change, mean_change
+from recordings_to_lerobot.screen_change import CHANGE_LEVELS, GRID, block_luma, largest_change, mean_change
 from recordings_to_lerobot.validation import RecordingError
 
 SIZE_PX = 192

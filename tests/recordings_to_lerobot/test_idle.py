@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from recordings_to_lerobot.action_encoding import encode_actions
 from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS
 from recordings_to_lerobot.events import read_events
-from recordings_to_lerobot.inspection.idle import Stretch, find_idle, idle_stretches, kept_rows, rows_with_events
-from recordings_to_lerobot.inspection.screen_change import STEPS_PER_LEVEL
+from recordings_to_lerobot.idle import Stretch, find_idle, idle_stretches, kept_rows, rows_with_events
 from recordings_to_lerobot.labelling import Labels
+from recordings_to_lerobot.screen_change import STEPS_PER_LEVEL
 from recordings_to_lerobot.timeline import NS_PER_MS, Timeline, frames_timeline
 
 FPS = 10

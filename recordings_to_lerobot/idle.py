@@ -13,9 +13,9 @@ import numpy as np
 
 from recordings_to_lerobot.action_schema import MOUSE_CHANNELS
 from recordings_to_lerobot.events import KNOWN_KINDS, Events
-from recordings_to_lerobot.inspection.screen_change import CHANGE_LEVELS, largest_change
 from recordings_to_lerobot.labelling import Labels
 from recordings_to_lerobot.options import IdleMode
+from recordings_to_lerobot.screen_change import CHANGE_LEVELS, largest_change
 from recordings_to_lerobot.timeline import Timeline
 
 
