@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,11 +143,16 @@ def test_dataset_viz_shows_every_picture_state_and_action_of_an_episode(datasets
     )  # fmt: skip
     rerun.disconnect()  # completes the file, as the end of the command's own process does
     chunks = RrdReader(tmp_path / f"tests_any_episode_{episode}.rrd").stream().to_chunks()
-    batches = {chunk.entity_path: chunk.to_record_batch() for chunk in chunks}
+    # The viewer closes a chunk after some milliseconds, so that a slow machine writes several.
+    logged: dict[tuple[str, str], list] = defaultdict(list)
+    for chunk in chunks:
+        batch = chunk.to_record_batch()
+        for component in batch.schema.names:
+            logged[chunk.entity_path, component] += batch[component].to_pylist()
     expected = read(datasets[name]).of_episodes([episode])
-    np.testing.assert_array_equal(batches["/action"]["Scalars:scalars"].to_pylist(), expected.action)
-    np.testing.assert_array_equal(batches["/state"]["Scalars:scalars"].to_pylist(), expected.state)
-    shown = np.array(batches[f"/{SCREEN}"]["Image:buffer"].to_pylist()).reshape(FRAMES, SIZE_PX, SIZE_PX, 3)
+    np.testing.assert_array_equal(logged["/action", "Scalars:scalars"], expected.action)
+    np.testing.assert_array_equal(logged["/state", "Scalars:scalars"], expected.state)
+    shown = np.array(logged[f"/{SCREEN}", "Image:buffer"]).reshape(FRAMES, SIZE_PX, SIZE_PX, 3)
     for picture, number in zip(shown, expected.number, strict=True):
         assert np.abs(picture - PICTURES[number].astype(int)).mean() < 25
 
