@@ -26,6 +26,8 @@ def read_records(root: Path) -> list[dict]:
     Raises:
         RecordingError: There is no dataset of this converter at `root`, or it was changed since.
     """
+    if not root.is_dir():
+        raise RecordingError(f"{root}: no such folder; give the folder of the dataset as --root")
     path = root / RECORDINGS_FILE
     if not path.is_file():
         raise RecordingError(

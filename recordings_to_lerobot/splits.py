@@ -9,9 +9,12 @@ from recordings_to_lerobot.validation import RecordingError
 
 def check_shares(shares: dict[str, float]) -> None:
     """Raises RecordingError unless the shares of the splits are positive and add up to 1."""
-    if shares and (any(share <= 0 for share in shares.values()) or not math.isclose(sum(shares.values()), 1)):
+    # YAML reads {train:0.9} as a name without a share.
+    are_numbers = all(isinstance(share, int | float) and share > 0 for share in shares.values())
+    if shares and not (are_numbers and math.isclose(sum(shares.values()), 1)):
         raise RecordingError(
-            f"--splits={shares}: shares must be positive and add up to 1; for example {{train: 0.9, test: 0.1}}"
+            f"--splits={shares}: shares must be positive numbers that add up to 1; for example "
+            "'{train: 0.9, test: 0.1}'"
         )
 
 

@@ -9,7 +9,7 @@ from recordings_to_lerobot.action_schema import KEY_CODES
 from recordings_to_lerobot.inspection.folder import inspect_folder
 from recordings_to_lerobot.inspection.output import REPORT_FILE, check_output, write_output
 from recordings_to_lerobot.inspection.terminal import render
-from recordings_to_lerobot.options import LabelOptions
+from recordings_to_lerobot.options import LabelOptions, check_options
 from recordings_to_lerobot.validation import RecordingError
 from recordings_to_lerobot.vocabulary import read_key_codes
 
@@ -43,6 +43,7 @@ def run(config: InspectConfig) -> int:
     Raises:
         RecordingError: There are none at all, or a setting is wrong.
     """
+    check_options(config)
     if config.overlays < 0:
         raise RecordingError(f"--overlays={config.overlays}: give 0 or more")
     if config.output:

@@ -35,9 +35,11 @@ def test_fewer_sessions_than_splits_are_refused():
         assign_splits(["a", "a", "b"], SHARES, 0)
 
 
-@pytest.mark.parametrize("shares", [{"train": 0.9}, {"train": 1.2, "test": -0.2}, {"train": 0.9, "test": 0.2}])
+@pytest.mark.parametrize(
+    "shares", [{"train": 0.9}, {"train:0.9": None}, {"train": 1.2, "test": -0.2}, {"train": 0.9, "test": 0.2}]
+)
 def test_shares_that_are_no_whole_are_refused(shares):
-    with pytest.raises(RecordingError, match="must be positive and add up to 1"):
+    with pytest.raises(RecordingError, match="must be positive numbers that add up to 1"):
         check_shares(shares)
 
 
