@@ -10,7 +10,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from recordings_to_lerobot.action_schema import BUTTON_BITS, denormalize_px
-from recordings_to_lerobot.explanation import ExplainedRow, Explanation, RawEvent, explain_row, signed
+from recordings_to_lerobot.derivation import ExplainedRow, Explanation, RawEvent, signed
+from recordings_to_lerobot.explanation import explain_row
 from recordings_to_lerobot.timeline import NS_PER_MS
 
 

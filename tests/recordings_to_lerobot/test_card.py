@@ -201,7 +201,7 @@ def test_push_without_a_network_says_so(folder, capsys):
     ("root", "repo_id", "complaint"),
     [
         ("raw", "someone/plain", "holds no meta/recordings.jsonl"),
-        ("nowhere", "someone/plain", "holds no meta/recordings.jsonl"),
+        ("nowhere", "someone/plain", "no such folder"),
         ("plain", "a b/c", "--repo_id=a b/c: Repo id must use alphanumeric chars"),
     ],
 )

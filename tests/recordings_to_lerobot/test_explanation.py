@@ -13,7 +13,8 @@ import pytest
 
 from recordings_to_lerobot.cli import main
 from recordings_to_lerobot.convert import convert
-from recordings_to_lerobot.explanation import Explanation, explain_row
+from recordings_to_lerobot.derivation import Explanation
+from recordings_to_lerobot.explanation import explain_row
 from recordings_to_lerobot.options import ConvertConfig
 from recordings_to_lerobot.validation import RecordingError
 from tests.recordings_to_lerobot import slow_oracle
@@ -182,7 +183,7 @@ def test_row_that_something_else_has_changed_is_found_out(small, tmp_path, capsy
         ("--frame=4", "--frame=4: episode 1 of {root} has frames 0 to 3"),
         ("--frame=-1", "--frame=-1: episode 1 of {root} has frames 0 to 3"),
         ("--around=-1", "--around=-1: give 0 or more rows"),
-        ("--root=nowhere", "nowhere: holds no meta/recordings.jsonl"),
+        ("--root=nowhere", "nowhere: no such folder"),
     ],
 )
 def test_row_that_is_not_there_exits_with_2_and_says_which_are(small, option, complaint, capsys):
