@@ -7,7 +7,7 @@ import numpy as np
 from recordings_to_lerobot.action_encoding import encode_actions
 from recordings_to_lerobot.action_schema import KEY_CODES, KeyCodes, channel_names
 from recordings_to_lerobot.options import LabelOptions
-from recordings_to_lerobot.recording import EVENTS_FILE, FRAME_TICKS_FILE, Recording
+from recordings_to_lerobot.recording import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE, VIDEO_FILE, Recording
 from recordings_to_lerobot.timeline import (
     Timeline,
     frames_timeline,
@@ -16,6 +16,7 @@ from recordings_to_lerobot.timeline import (
     ticks_to_ns,
 )
 from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.video import VideoFacts, check_video
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,32 @@ def label_recording(recording: Recording, options: LabelOptions, key_codes: KeyC
         raise RecordingError(f"{recording.folder / file}: {error}") from None
     state, action = encode_actions(recording.events, event_ns, timeline, size_px, options.mouse, key_codes)
     return Labels(timeline, state, action, channel_names(options.mouse, key_codes), event_ns)
+
+
+def check_and_label(
+    recording: Recording, options: LabelOptions, key_codes: KeyCodes = KEY_CODES
+) -> tuple[Labels, VideoFacts]:
+    """The same, with what the packets of its video tell.
+
+    Raises:
+        RecordingError: With everything that keeps the recording from being converted, but that it may lack a task.
+    """
+    folder, meta = recording.folder, recording.meta
+    problems: list[str] = []
+    try:
+        facts = check_video(folder / VIDEO_FILE, (meta.canvas_w, meta.canvas_h), len(recording.frame_ticks))
+    except RecordingError as error:
+        problems += error.problems
+    if meta.fps != int(meta.fps):
+        problems.append(
+            f"{folder / META_FILE}: `fps` is {meta.fps}, but LeRobot knows whole frames per second only; "
+            f"set it to {max(1, round(meta.fps))} (true times are kept either way)"
+        )
+    else:
+        try:
+            labels = label_recording(recording, options, key_codes)
+        except RecordingError as error:
+            problems += error.problems
+    if problems:
+        raise RecordingError(*problems)
+    return labels, facts

@@ -19,7 +19,7 @@ import numpy as np
 from recordings_to_lerobot.action_schema import SCHEMA_VERSION, KeyCodes
 from recordings_to_lerobot.idle import Stretch, find_idle, kept_rows
 from recordings_to_lerobot.image_stats import sample_levels
-from recordings_to_lerobot.labelling import Labels, label_recording
+from recordings_to_lerobot.labelling import Labels, check_and_label
 from recordings_to_lerobot.ledger import EventLedger, FrameLedger, account_for_events, account_for_frames
 from recordings_to_lerobot.options import LabelOptions
 from recordings_to_lerobot.recording import EPISODE_FILES, META_FILE, VIDEO_FILE, Recording, read_recording
@@ -140,19 +140,9 @@ def _prepare(folder: Path, common: Preparation) -> tuple[PreparedEpisode, VideoF
     task = (meta.task or "").strip() or (common.task or "").strip()
     problems: list[str] = []
     try:
-        facts = check_video(video, size_px, n_frames)
+        labels, facts = check_and_label(recording, common.options, common.key_codes)
     except RecordingError as error:
         problems += error.problems
-    if meta.fps != int(meta.fps):
-        problems.append(
-            f"{folder / META_FILE}: `fps` is {meta.fps}, but LeRobot knows whole frames per second only; "
-            f"set it to {max(1, round(meta.fps))} (true times are kept either way)"
-        )
-    else:
-        try:
-            labels = label_recording(recording, common.options, common.key_codes)
-        except RecordingError as error:
-            problems += error.problems
     if not task:
         problems.append(f"{folder / META_FILE}: no `task`; add the instruction there, or pass --task=TEXT")
     if problems:

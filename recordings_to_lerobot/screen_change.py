@@ -48,14 +48,5 @@ def block_luma(path: Path, frame_index: np.ndarray) -> np.ndarray:
 
 def largest_change(luma: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Change of the block that differs most, in levels; (…, B) arrays of `block_luma` that broadcast.  # (…,)"""
-    return _difference(luma, other).max(axis=-1)
-
-
-def mean_change(luma: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Change averaged over all blocks, in levels; (…, B) arrays of `block_luma` that broadcast.  # (…,)"""
-    return _difference(luma, other).mean(axis=-1)
-
-
-def _difference(luma: np.ndarray, other: np.ndarray) -> np.ndarray:
     # Unsigned integers wrap around below zero.
-    return np.abs(luma.astype(np.float32) - other.astype(np.float32)) / STEPS_PER_LEVEL
+    return np.abs(luma.astype(np.float32) - other.astype(np.float32)).max(axis=-1) / STEPS_PER_LEVEL

@@ -1,6 +1,5 @@
 """What there is to know about one recording, in numbers."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,14 +10,12 @@ from recordings_to_lerobot.idle import Stretch, find_idle, kept_rows
 from recordings_to_lerobot.inspection.clock_offset import estimate_offset, gather_evidence
 from recordings_to_lerobot.inspection.episode import EpisodeSummary, Inspection, Intervals, Offset, Traces, Use
 from recordings_to_lerobot.inspection.input_activity import MousePath, presses
-from recordings_to_lerobot.labelling import Labels, label_recording
+from recordings_to_lerobot.labelling import Labels, check_and_label
 from recordings_to_lerobot.ledger import account_for_events
 from recordings_to_lerobot.options import IdleMode, LabelOptions
-from recordings_to_lerobot.recording import META_FILE, VIDEO_FILE, Recording, read_recording
+from recordings_to_lerobot.recording import VIDEO_FILE, Recording, read_recording
 from recordings_to_lerobot.screen_change import block_luma
 from recordings_to_lerobot.timeline import NS_PER_MS, NS_PER_S, ticks_to_ns
-from recordings_to_lerobot.validation import RecordingError
-from recordings_to_lerobot.video import check_video
 
 # Bins in each direction of the map of where the mouse was.
 MOUSE_BINS = 48
@@ -94,25 +91,7 @@ def read_labelled(folder: Path, options: LabelOptions, key_codes: KeyCodes) -> t
         RecordingError: With everything that keeps it from being converted, except that it may lack a task.
     """
     recording = read_recording(folder, options.sort_events)
-    meta, problems = recording.meta, []
-
-    def attempt(check: Callable[[], T]) -> T | None:
-        try:
-            return check()
-        except RecordingError as error:
-            problems.extend(error.problems)
-            return None
-
-    attempt(lambda: check_video(folder / VIDEO_FILE, (meta.canvas_w, meta.canvas_h), len(recording.frame_ticks)))
-    labels = None
-    if meta.fps == int(meta.fps):
-        labels = attempt(lambda: label_recording(recording, options, key_codes))
-    else:
-        problems.append(f"{folder / META_FILE}: `fps` is {meta.fps}, but must be a whole number; round it in meta.json")
-    if problems:
-        raise RecordingError(*problems)
-    assert labels is not None
-    return recording, labels
+    return recording, check_and_label(recording, options, key_codes)[0]
 
 
 def _intervals(interval_ms: np.ndarray) -> Intervals:
