@@ -60,7 +60,7 @@ def label_recording(recording: Recording, options: LabelOptions, key_codes: KeyC
 def check_and_label(
     recording: Recording, options: LabelOptions, key_codes: KeyCodes = KEY_CODES
 ) -> tuple[Labels, VideoFacts]:
-    """The same, with what the packets of its video tell.
+    """Rows and labels of one episode, and what the packets of its video tell.
 
     Raises:
         RecordingError: With everything that keeps the recording from being converted, but that it may lack a task.

@@ -1,7 +1,6 @@
 """What there is to know about one recording, in numbers."""
 
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -19,8 +18,6 @@ from recordings_to_lerobot.timeline import NS_PER_MS, NS_PER_S, ticks_to_ns
 
 # Bins in each direction of the map of where the mouse was.
 MOUSE_BINS = 48
-
-T = TypeVar("T")
 
 
 def inspect_recording(folder: Path, input_dir: Path, options: LabelOptions, key_codes: KeyCodes) -> Inspection:
