@@ -5,13 +5,23 @@ from typing import Any
 
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature, PreTrainedConfig
 from lerobot.optim import AdamWConfig, CosineDecayWithWarmupSchedulerConfig
+from lerobot.policies.rtc import RTCConfig
 
+from lerobot_qwenvla.context import POOLINGS
 from lerobot_qwenvla.feature_store import camera_of_column
+from lerobot_qwenvla.solvers import SOLVERS
 
 QUANTIZATIONS = ("none", "4bit", "8bit")
 DTYPES = ("float32", "bfloat16")
+FRAME_ENCODINGS = ("per_frame", "joint")
+FRAME_CACHINGS = ("lazy", "eager")
 # What the frozen features of a picture depend on, besides the picture and the instruction.
-FEATURE_SETTINGS = ("backbone", "backbone_revision", "vlm_layer", "quantization", "dtype", "image_size")
+FEATURE_SETTINGS = (
+    "backbone", "backbone_revision", "vlm_layer", "quantization", "vision_quantization", "dtype", "image_size",
+    "frame_encoding",
+)  # fmt: skip
+# And where a feature is of several frames.
+JOINT_FEATURE_SETTINGS = ("num_frames", "frame_skip")
 
 
 @PreTrainedConfig.register_subclass("qwenvla")
@@ -37,21 +47,29 @@ class QwenVLAConfig(PreTrainedConfig):
     backbone_revision: str | None = None
     # Features are the hidden states after this many text layers; later layers are never built.
     vlm_layer: int = 14
-    # Storage of the text layers: "4bit" (NF4), "8bit" (LLM.int8) or "none". The vision tower is not quantised.
+    # Storage of the text layers, and of the vision tower: "4bit" (NF4, double quantised), "8bit" (LLM.int8) or "none".
     quantization: str = "4bit"
+    vision_quantization: str = "none"
     # Type of the backbone's unquantised weights, and the autocast type of the expert in training.
     dtype: str = "bfloat16"
 
     # --- Observation ---
-    # A picture is resized to about image_size² pixels (aspect ratio kept, sides multiples of 32).
+    # A picture is resized to about image_size² pixels (aspect ratio kept, sides multiples of 32): 144 tokens at 384.
     image_size: int = 384
     # Frames t - (num_frames-1)*frame_skip, ..., t - frame_skip, t; before an episode the first frame is repeated.
     num_frames: int = 3
     frame_skip: int = 2
-
+    # "per_frame": each frame is a sequence of its own, so that it is encoded once for all decisions that look at it.
+    # "joint": the frames of a camera are one sequence, and later ones have read the earlier ones. Both have the same
+    # weights: what was trained jointly can act per frame.
+    frame_encoding: str = "per_frame"
+    # Neighbouring tokens of a picture are merged 2×2: "none", "average", or "learned" (starts as the average).
+    token_pooling: str = "none"
     # Share of training samples whose state is hidden; 1 never looks at the state. What mouse and keyboard do now nearly
     # always tells what they do next, and a policy that has learned to copy it keeps doing what it once did by mistake.
     state_dropout: float = 0.0
+    # Share of training samples whose instruction is hidden; 0.1 is usual for classifier-free guidance, which needs it.
+    instruction_dropout: float = 0.0
 
     # --- Action expert ---
     # Actions predicted at once, and how many of them are executed before looking again.
@@ -61,8 +79,25 @@ class QwenVLAConfig(PreTrainedConfig):
     expert_layers: int = 8
     expert_width: int = 512
     expert_heads: int = 8
-    # Euler steps from noise to action.
+    # Noise and time are drawn this often for each encoded observation of a training batch: more signal per picture, as
+    # the backbone costs far more than the expert.
+    noise_draws: int = 1
+    # Recomputes the expert's activations in the backward pass: less memory, about a third more time in the expert.
+    gradient_checkpointing: bool = False
+    # torch.compile for the expert; the first call takes a minute.
+    compile_model: bool = False
+
+    # --- Decisions ---
+    # Steps from noise to action, and the solver that takes them: "euler", "heun" (2 velocities a step) or "rk4" (4).
     num_inference_steps: int = 10
+    solver: str = "euler"
+    # Classifier-free guidance: how far to follow the instruction; 1 is off, and reads every frame once instead of twice.
+    guidance_scale: float = 1.0
+    # When a frame is encoded: "lazy", when a decision looks at it, several at once; "eager", as it arrives, so that a
+    # decision waits for one frame only. The work is the same.
+    frame_caching: str = "lazy"
+    # LeRobot's real-time chunking: a new chunk continues the one being executed. lerobot-rollout sets it.
+    rtc_config: RTCConfig | None = None
 
     # --- Training preset ---
     optimizer_lr: float = 1e-4
@@ -110,11 +145,12 @@ class QwenVLAConfig(PreTrainedConfig):
 
     def feature_settings(self) -> dict[str, Any]:
         """The settings that frozen features depend on."""
-        return {name: getattr(self, name) for name in FEATURE_SETTINGS}
+        names = FEATURE_SETTINGS + (JOINT_FEATURE_SETTINGS if self.frame_encoding == "joint" else ())
+        return {name: getattr(self, name) for name in names}
 
     def _check_feature_settings(self, column: str, computed_with: dict[str, Any]) -> None:
         for name, wanted in self.feature_settings().items():
-            if (got := computed_with[name]) != wanted:
+            if (got := computed_with.get(name)) != wanted:
                 raise ValueError(
                     f"the dataset's {column} was computed with {name}={got!r}, but the policy has {wanted!r}; "
                     f"pass --policy.{name}={got} or run qwenvla-cache-features again"
@@ -127,17 +163,28 @@ class QwenVLAConfig(PreTrainedConfig):
             ValueError: A setting is out of its range.
         """
         _check_choice("quantization", self.quantization, QUANTIZATIONS)
+        _check_choice("vision_quantization", self.vision_quantization, QUANTIZATIONS)
         _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("frame_encoding", self.frame_encoding, FRAME_ENCODINGS)
+        _check_choice("frame_caching", self.frame_caching, FRAME_CACHINGS)
+        _check_choice("token_pooling", self.token_pooling, POOLINGS)
+        _check_choice("solver", self.solver, SOLVERS)
         for name in (
             "vlm_layer", "num_frames", "frame_skip", "chunk_size", "n_action_steps", "expert_layers",
-            "expert_width", "expert_heads", "num_inference_steps",
+            "expert_width", "expert_heads", "noise_draws", "num_inference_steps",
         ):  # fmt: skip
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"--policy.{name} must be at least 1, got {value}")
         if self.image_size < 32:
             raise ValueError(f"--policy.image_size must be at least 32 pixels, got {self.image_size}")
-        if not 0.0 <= self.state_dropout <= 1.0:
-            raise ValueError(f"--policy.state_dropout must be between 0 and 1, got {self.state_dropout}")
+        for name in ("state_dropout", "instruction_dropout"):
+            if not 0.0 <= (share := getattr(self, name)) <= 1.0:
+                raise ValueError(f"--policy.{name} must be between 0 and 1, got {share}")
+        if self.guidance_scale != 1 and not self.instruction_dropout:
+            raise ValueError(
+                f"--policy.guidance_scale={self.guidance_scale} needs a policy trained with instructions hidden now "
+                "and then: train with --policy.instruction_dropout=0.1, or leave guidance_scale at 1"
+            )
         if self.n_action_steps > self.chunk_size:
             raise ValueError(
                 f"--policy.n_action_steps={self.n_action_steps} exceeds --policy.chunk_size={self.chunk_size}: "

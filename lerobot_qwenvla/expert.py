@@ -9,6 +9,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 KeysValues = list[tuple[Tensor, Tensor]]  # per cross-attention layer, each (B, H, S, D/H)
 
@@ -52,37 +53,60 @@ class ExpertLayer(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, tokens: Tensor, time: Tensor, context: tuple[Tensor, Tensor] | None) -> Tensor:
-        """tokens (B, T, D), time (B, D), context keys and values; None attends causally to the tokens themselves."""
+        """tokens (B·K, T, D), time (B·K, D), context keys and values of B; None attends causally to the tokens."""
         scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = self.modulation(time)[:, None].chunk(6, dim=-1)
         normed = self.attention_norm(tokens) * (1 + scale_a) + shift_a
-        keys, values = context or self.attention.keys_values(normed)
-        tokens = tokens + gate_a * self.attention(normed, keys, values, is_causal=context is None)
+        tokens = tokens + gate_a * (self._cross(normed, *context) if context else self._causal(normed))
         normed = self.mlp_norm(tokens) * (1 + scale_m) + shift_m
         return tokens + gate_m * self.mlp(normed)
+
+    def _causal(self, tokens: Tensor) -> Tensor:
+        return self.attention(tokens, *self.attention.keys_values(tokens), is_causal=True)
+
+    def _cross(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Queries do not see each other, so the K draws of an observation stand in a row behind its one context."""
+        in_a_row = tokens.reshape(len(keys), -1, tokens.shape[-1])  # (B, K·T, D)
+        return self.attention(in_a_row, keys, values, is_causal=False).view_as(tokens)
 
 
 class ActionExpert(nn.Module):
     """Velocity of a noisy action chunk, given context and denoising time."""
 
-    def __init__(self, *, width: int, layers: int, heads: int, chunk_size: int) -> None:
+    def __init__(
+        self, *, width: int, layers: int, heads: int, chunk_size: int, action: int, checkpointing: bool = False
+    ) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
+        self.action_in = nn.Linear(action, width)
         self.position = nn.Parameter(torch.randn(chunk_size, width) * 0.02)
         self.time_mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         # Cross-attention first: without context there is nothing for the chunk to agree on.
         self.layers = nn.ModuleList(ExpertLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        self.action_out = nn.Linear(width, action)
 
     def context_keys_values(self, context: Tensor) -> KeysValues:
         """Keys and values of every cross-attention layer.  # context (B, S, D)"""
         return [layer.attention.keys_values(context) for layer in self.layers[::2]]
 
-    def forward(self, tokens: Tensor, time: Tensor, context: KeysValues) -> Tensor:
-        """tokens (B, chunk, D) of noisy actions, time (B,) in [0, 1] → (B, chunk, D)"""
-        time = self.time_mlp(time_embedding(time, tokens.shape[-1]))  # (B, D)
-        tokens = tokens + self.position
+    def forward(self, x_t: Tensor, time: Tensor, context: KeysValues) -> Tensor:
+        """Velocity of noisy actions.
+
+        Args:
+            x_t: (B·K, chunk, A): K draws of each of B observations, those of an observation next to each other.
+            time: (B·K,) in [0, 1].
+            context: From `context_keys_values`, of B observations.
+
+        Returns:
+            (B·K, chunk, A)
+        """
+        tokens = self.action_in(x_t) + self.position
+        time = self.time_mlp(time_embedding(time, tokens.shape[-1]))  # (B·K, D)
         for i, layer in enumerate(self.layers):
-            tokens = layer(tokens, time, context[i // 2] if i % 2 == 0 else None)
-        return self.norm(tokens)
+            arguments = tokens, time, context[i // 2] if i % 2 == 0 else None
+            recompute = self.checkpointing and self.training
+            tokens = checkpoint(layer, *arguments, use_reentrant=False) if recompute else layer(*arguments)
+        return self.action_out(self.norm(tokens))
 
 
 def time_embedding(time: Tensor, width: int, min_period: float = 4e-3, max_period: float = 4.0) -> Tensor:

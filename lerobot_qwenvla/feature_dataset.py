@@ -13,6 +13,7 @@ import numpy as np
 from draccus.utils import DraccusException
 from lerobot.configs import parser
 from lerobot.configs.train import TrainPipelineConfig
+from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.datasets.dataset_tools import modify_features
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.feature_utils import dataset_to_policy_features
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from lerobot_qwenvla.backbone import FrozenBackbone
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.feature_store import FEATURES_DIR, column_of_camera
+from lerobot_qwenvla.observation import instructions_of
 
 
 @dataclass
@@ -37,6 +39,8 @@ def cache_features(
     dataset: LeRobotDataset, config: QwenVLAConfig, root: Path, *, batch_size: int = 32, num_workers: int = 0
 ) -> LeRobotDataset:
     """Writes a feature dataset of `dataset` to `root`, complete or not at all.
+
+    Where frames are encoded together (`joint`), `dataset` must give the frames of a decision, see `camera_timestamps`.
 
     Raises:
         ValueError: `dataset` has no camera, `root` exists, a setting is out of its range, or a feature is too large for
@@ -71,17 +75,30 @@ def cache_features(
         )
         (unfinished / FEATURES_DIR).mkdir()
         loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
-        _write_features(loader, backbone, {camera: unfinished / FEATURES_DIR / f"{camera}.npy" for camera in cameras})
+        _write_features(
+            loader, backbone, config.device, {camera: unfinished / FEATURES_DIR / f"{camera}.npy" for camera in cameras}
+        )
         unfinished.rename(root)
     return LeRobotDataset(dataset.repo_id, root=root)
 
 
-def _write_features(loader: DataLoader, backbone: FrozenBackbone, paths: dict[str, Path]) -> None:
+def camera_timestamps(meta: LeRobotDatasetMetadata, config: QwenVLAConfig) -> dict[str, list[float]] | None:
+    """LeRobot's `delta_timestamps` of the frames that are encoded together; None where each is by itself."""
+    if config.frame_encoding == "per_frame":
+        return None
+    return {camera: [step / meta.fps for step in config.frame_offsets] for camera in meta.camera_keys}
+
+
+def _write_features(loader: DataLoader, backbone: FrozenBackbone, device: str, paths: dict[str, Path]) -> None:
     tables: dict[str, np.memmap] = {}
     row = 0
     for batch in tqdm(loader, desc="Encoding frames", unit="batch"):
         for camera, path in paths.items():
-            features = backbone.encode(batch[camera].to(backbone.device), batch["task"])  # (N, T, D)
+            pictures = batch[camera].to(device)
+            if pictures.ndim == 5:  # (N, F, C, H, W), encoded together
+                features = backbone.encode(pictures, instructions_of(batch))  # (N, F, T, D)
+            else:
+                features = backbone.encode(pictures[:, None], instructions_of(batch))[:, 0]  # (N, T, D)
             half = features.half().cpu().numpy()
             if not np.isfinite(half).all():
                 raise ValueError(
@@ -103,10 +120,11 @@ def _run(config: CacheFeaturesConfig) -> None:
         raise ValueError("pass --policy.type=qwenvla and the policy's other settings, or --config_path=run.yaml")
     if config.features_root is None:
         raise ValueError("pass --features_root, the folder to write the feature dataset to")
+    source = {"root": config.dataset.root, "revision": config.dataset.revision}
     dataset = LeRobotDataset(
         config.dataset.repo_id,
-        root=config.dataset.root,
-        revision=config.dataset.revision,
+        **source,
+        delta_timestamps=camera_timestamps(LeRobotDatasetMetadata(config.dataset.repo_id, **source), config.policy),
         video_backend=config.dataset.video_backend,
     )
     cache_features(

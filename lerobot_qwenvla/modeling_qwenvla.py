@@ -14,56 +14,33 @@ import torch
 import torch.nn.functional as F
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.policies import PreTrainedPolicy
-from lerobot.policies.common.flow_matching import euler_integrate, sample_noise, sample_time_beta
+from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
+from lerobot.policies.rtc import RTCProcessor
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor, nn
 
 from lerobot_qwenvla.backbone import FrozenBackbone
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.context import CameraProjector, ContextProjector, Features
 from lerobot_qwenvla.expert import ActionExpert, KeysValues
+from lerobot_qwenvla.feature_cache import FeatureCache
 from lerobot_qwenvla.feature_store import FeatureStore, column_of_camera
-from lerobot_qwenvla.frame_history import FrameHistory
+from lerobot_qwenvla.observation import instructions_of, pictures_of
 from lerobot_qwenvla.parameter_report import parameter_report
+from lerobot_qwenvla.solvers import Velocity, integrate
+from lerobot_qwenvla.statistics import check_statistics
 
 logger = logging.getLogger(__name__)
 
-# Normalisation puts every state seen in training into [-1, 1]. A channel that never moved there (a key never pressed)
-# has no range, and the first time it moves would otherwise be a number in the billions.
-STATE_LIMIT = 2.0
-
-
-class Projectors(nn.Module):
-    """Into and out of the expert's width: frame features, state and actions."""
-
-    def __init__(self, *, width: int, feature_width: int, frames: int, tokens: int, state: int, action: int) -> None:
-        super().__init__()
-        self.feature_norm = nn.LayerNorm(feature_width)
-        self.feature_in = nn.Linear(feature_width, width)
-        self.frame_embedding = nn.Parameter(torch.randn(frames, 1, width) * 0.02)
-        self.token_embedding = nn.Parameter(torch.randn(tokens, width) * 0.02)
-        self.state_in = nn.Sequential(nn.Linear(state, width), nn.LayerNorm(width)) if state else None
-        self.hidden_state = nn.Parameter(torch.zeros(width)) if state else None
-        self.context_norm = nn.LayerNorm(width)
-        self.action_in = nn.Linear(action, width)
-        self.action_out = nn.Linear(width, action)
-
-    def context(self, features: Tensor, state: Tensor | None, hide_state: Tensor) -> Tensor:
-        """features (B, F, T, D), state (B, S), hide_state (B,) bool → (B, F·T (+1), W)"""
-        tokens = self.feature_in(self.feature_norm(features)) + self.frame_embedding + self.token_embedding
-        tokens = tokens.flatten(1, 2)
-        if self.state_in is not None:
-            state = self.state_in(state.clamp(-STATE_LIMIT, STATE_LIMIT))  # (B, W)
-            state = torch.where(hide_state[:, None], self.hidden_state, state)
-            tokens = torch.cat([tokens, state[:, None]], dim=1)
-        return self.context_norm(tokens)
+HIDDEN_INSTRUCTION = ""
 
 
 class QwenVLAPolicy(PreTrainedPolicy):
     """LeRobot policy; see `QwenVLAConfig` for its settings.
 
     Raises:
-        ValueError: A setting is out of its range, the inputs lack a camera or the outputs an action, or the backbone
-            can't be restored.
+        ValueError: A setting is out of its range, the inputs lack a camera or the outputs an action, the dataset lacks
+            statistics, or the backbone can't be restored.
     """
 
     config_class = QwenVLAConfig
@@ -73,130 +50,193 @@ class QwenVLAPolicy(PreTrainedPolicy):
         super().__init__(config)
         config.validate_settings()
         config.validate_features()
+        if dataset_meta is not None:
+            check_statistics(config, dataset_meta.stats)
         self.backbone = FrozenBackbone(config)
-        self.feature_store = FeatureStore(dataset_meta) if dataset_meta is not None else None
+        self.feature_store = FeatureStore(dataset_meta, config) if dataset_meta is not None else None
         if not self.feature_store:
             self.backbone.load()
-        self.projectors = Projectors(
-            width=config.expert_width,
-            feature_width=self.backbone.width,
-            frames=config.num_frames,
-            tokens=sum(self.backbone.tokens_per_image(camera.shape) for camera in config.image_features.values()),
-            state=config.robot_state_feature.shape[0] if config.robot_state_feature else 0,
-            action=config.action_feature.shape[0],
-        )
+        cameras = {
+            camera: CameraProjector(
+                self.backbone.token_grid(feature.shape),
+                width=config.expert_width,
+                feature_width=self.backbone.width,
+                frames=config.num_frames,
+                pooling=config.token_pooling,
+            )
+            for camera, feature in config.image_features.items()
+        }
+        state = config.robot_state_feature.shape[0] if config.robot_state_feature else 0
+        self.context = ContextProjector(cameras, width=config.expert_width, state=state)
         self.expert = ActionExpert(
             width=config.expert_width,
             layers=config.expert_layers,
             heads=config.expert_heads,
             chunk_size=config.chunk_size,
+            action=config.action_feature.shape[0],
+            checkpointing=config.gradient_checkpointing,
         )
+        if config.compile_model:
+            self.expert.compile()
         self.register_load_state_dict_post_hook(_expect_no_backbone)
-        self.history = FrameHistory(config.frame_offsets, self._encode)
+        self.cache = FeatureCache(self.backbone, config.frame_offsets, joint=config.frame_encoding == "joint")
         self.action_queue: deque[Tensor] = deque()
+        self.init_rtc_processor()
         logger.info("\n%s", parameter_report(self))
 
     def reset(self) -> None:
         """Forgets the running episodes."""
-        self.history.clear()
+        self.cache.clear()
         self.action_queue.clear()
 
+    def init_rtc_processor(self) -> None:
+        """Takes up `config.rtc_config`; LeRobot calls this when it has set one."""
+        rtc = self.config.rtc_config
+        self.rtc_processor = RTCProcessor(rtc) if rtc is not None and rtc.enabled else None
+
+    def supports_rtc(self) -> bool:
+        return True
+
     def get_optim_params(self) -> list[dict[str, Any]]:
-        """Parameter groups: projectors with their own learning rate; no decay on biases, norms and embeddings."""
+        """What is trained: projectors with their own learning rate; no decay on biases, norms and embeddings."""
+        matrices = {m.weight for m in self.modules() if isinstance(m, nn.Linear)}
+        projectors = {
+            *self.context.parameters(),
+            *self.expert.action_in.parameters(),
+            *self.expert.action_out.parameters(),
+        }
+        trained = [p for p in self.parameters() if p.requires_grad]
         groups = []
-        for module, lr_scale in (
-            (self.expert, 1.0),
-            (self.projectors, self.config.optimizer_projector_lr_scale),
-        ):
-            matrices = [m.weight for m in module.modules() if isinstance(m, nn.Linear)]
-            ids = {id(p) for p in matrices}
-            rest = [p for p in module.parameters() if id(p) not in ids]
+        for is_projector, lr_scale in ((False, 1.0), (True, self.config.optimizer_projector_lr_scale)):
+            members = [p for p in trained if (p in projectors) == is_projector]
             lr = self.config.optimizer_lr * lr_scale
-            groups += [{"params": matrices, "lr": lr}, {"params": rest, "lr": lr, "weight_decay": 0.0}]
-        return groups
+            groups.append({"params": [p for p in members if p in matrices], "lr": lr})
+            groups.append({"params": [p for p in members if p not in matrices], "lr": lr, "weight_decay": 0.0})
+        return [group for group in groups if group["params"]]
 
     def forward(self, batch: dict[str, Any], reduction: str = "mean") -> tuple[Tensor, dict[str, float]]:
-        """Flow-matching loss: mean squared error of the velocity at a random time between action and noise.
+        """Flow-matching loss: mean squared error of the velocity at random times between action and noise.
 
         Args:
             batch: Frames (B, F, C, H, W) or pointers to their features (B, F), state (B, F, S), actions
                 (B, chunk, A), `action_is_pad` (B, chunk), `task`.
             reduction: "mean", or "none" for a loss per sample (B,).
         """
-        action = batch[ACTION]  # (B, chunk, A)
+        context = self._keys_values(self._training_features(batch), batch)
+        draws = self.config.noise_draws
+        action = batch[ACTION].repeat_interleave(draws, dim=0)  # (B·K, chunk, A)
         noise = sample_noise(action.shape, action.device)
-        time = sample_time_beta(len(action), action.device, alpha=1.5, beta=1.0, scale=0.999, offset=0.001)  # (B,)
+        time = sample_time_beta(len(action), action.device, alpha=1.5, beta=1.0, scale=0.999, offset=0.001)  # (B·K,)
         t = time[:, None, None]
         x_t = t * noise + (1 - t) * action  # t=1 is noise
         velocity = noise - action
-        context = self._context(self._frame_features(batch), batch)
-        error = F.mse_loss(self._velocity(x_t, time, context), velocity, reduction="none").mean(-1)  # (B, chunk)
+        error = F.mse_loss(self.expert(x_t, time, context), velocity, reduction="none").mean(-1)  # (B·K, chunk)
+        error = error.unflatten(0, (-1, draws)).mean(1)  # (B, chunk)
         is_real = ~batch["action_is_pad"] if "action_is_pad" in batch else torch.ones_like(error, dtype=torch.bool)
         if reduction == "none":  # an episode's last step still has one real action
             return (error * is_real).sum(1) / is_real.sum(1), {}
         return error[is_real].mean(), {}
 
     @torch.no_grad()
-    def predict_action_chunk(self, batch: dict[str, Any], noise: Tensor | None = None) -> Tensor:
+    def predict_action_chunk(
+        self,
+        batch: dict[str, Any],
+        noise: Tensor | None = None,
+        *,
+        inference_delay: int | None = None,
+        prev_chunk_left_over: Tensor | None = None,
+        execution_horizon: int | None = None,
+    ) -> Tensor:
         """Next actions, normalised.  # (B, chunk, A)
 
-        `noise` (B, chunk, A) fixes the sample.
+        Args:
+            batch: Frames (B, F, C, H, W), or only the current one (B, C, H, W), which then joins the running episodes.
+            noise: Fixes the sample.  # (B, chunk, A)
+            inference_delay, prev_chunk_left_over, execution_horizon: Of real-time chunking, see LeRobot's
+                `RTCProcessor.denoise_step`.
         """
         self.eval()
-        features = self._frame_features(batch)
-        context = self._context(features, batch)
+        instructions = instructions_of(batch)
+        guided = self.config.guidance_scale != 1
+        readings = instructions + [HIDDEN_INSTRUCTION] * len(instructions) * guided
+        context = self._keys_values(self._decision_features(batch, readings), batch)
         if noise is None:
-            shape = (len(features), self.config.chunk_size, self.config.action_feature.shape[0])
-            noise = sample_noise(shape, features.device)
-        return euler_integrate(
-            lambda x_t, time: self._velocity(x_t, time, context), noise, self.config.num_inference_steps
-        )
+            shape = (len(instructions), self.config.chunk_size, self.config.action_feature.shape[0])
+            noise = sample_noise(shape, self.config.device)
+
+        def velocity(x_t: Tensor, time: Tensor) -> Tensor:
+            if not guided:
+                return self.expert(x_t, time, context)
+            told, untold = self.expert(x_t.repeat(2, 1, 1), time.repeat(2), context).chunk(2)
+            return untold + self.config.guidance_scale * (told - untold)
+
+        def continued(x_t: Tensor, time: Tensor) -> Tensor:
+            return self.rtc_processor.denoise_step(
+                x_t, prev_chunk_left_over, inference_delay, time[0], lambda x: velocity(x, time), execution_horizon
+            )
+
+        field: Velocity = continued if self.rtc_processor else velocity
+        return integrate(field, noise, self.config.num_inference_steps, self.config.solver)
 
     @torch.no_grad()
     def select_action(self, batch: dict[str, Any], noise: Tensor | None = None) -> Tensor:
-        """Action for the current step, normalised; looks again after `n_action_steps` of them.  # (B, A)"""
+        """Action for the current step, normalised; looks again after `n_action_steps` of them.  # (B, A)
+
+        Raises:
+            ValueError: Real-time chunking is on, which needs whole chunks.
+        """
+        if self.rtc_processor:
+            raise ValueError("real-time chunking takes whole chunks from predict_action_chunk; unset rtc_config")
         self.eval()
         if self.action_queue:
-            self.history.push(self._images(batch), batch["task"])
+            images, instructions = pictures_of(batch, self.config, self.backbone), instructions_of(batch)
+            envs = range(len(instructions))
+            self.cache.push(images, envs)
+            if self.config.frame_caching == "eager" and -len(self.action_queue) in self.config.frame_offsets:
+                self.cache.encode(instructions, envs)
         else:
             chunk = self.predict_action_chunk(batch, noise)
             self.action_queue.extend(chunk[:, : self.config.n_action_steps].unbind(1))
         return self.action_queue.popleft()
 
-    def _velocity(self, x_t: Tensor, time: Tensor, context: KeysValues) -> Tensor:  # (B, chunk, A)
-        return self.projectors.action_out(self.expert(self.projectors.action_in(x_t), time, context))
-
-    def _context(self, features: Tensor, batch: dict[str, Any]) -> KeysValues:
+    def _keys_values(self, features: Features, batch: dict[str, Any]) -> KeysValues:
+        """Context of features (R·B rows: every one of B observations was read R times) and state."""
+        rows = len(next(iter(features.values())))
         state = batch.get(OBS_STATE)
-        if state is not None and state.ndim == 3:  # (B, F, S): only the current state
+        if self.config.robot_state_feature is None:
+            state = None
+        elif state.ndim == 3:  # (B, F, S): only the current state
             state = state[:, -1]
+        if state is not None:
+            state = state.repeat(rows // len(state), 1)
         dropout = self.config.state_dropout if self.training else float(self.config.state_dropout == 1)
-        hide_state = torch.rand(len(features), device=features.device) < dropout
-        return self.expert.context_keys_values(self.projectors.context(features, state, hide_state))
+        hide_state = torch.rand(rows, device=self.context.norm.weight.device) < dropout
+        return self.expert.context_keys_values(self.context(features, state, hide_state))
 
-    def _images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        return {camera: batch[camera] for camera in self.config.image_features}
+    def _training_features(self, batch: dict[str, Any]) -> Features:
+        """Of frames (B, F, C, H, W), or of pointers (B, F) to precomputed features."""
+        if self.feature_store:
+            return self.feature_store.read(batch)
+        instructions = instructions_of(batch)
+        hidden = torch.rand(len(instructions)) < (self.config.instruction_dropout if self.training else 0.0)
+        instructions = [HIDDEN_INSTRUCTION if h else text for text, h in zip(instructions, hidden, strict=True)]
+        images = pictures_of(batch, self.config, self.backbone)
+        return {camera: self.backbone.encode(frames, instructions) for camera, frames in images.items()}
 
-    def _frame_features(self, batch: dict[str, Any]) -> Tensor:
-        """Features of the frames to look at.  # (B, F, T, D)
-
-        The batch has pointers to precomputed features (B, F), or all the frames (B, F, C, H, W), or only the current
-        one (B, C, H, W), which then joins the history of the running episodes.
-        """
-        columns = [column_of_camera(camera) for camera in self.config.image_features]
-        if columns[0] in batch:
-            return torch.cat([self.feature_store.read(column, batch[column]) for column in columns], dim=2)
-        images = self._images(batch)
+    def _decision_features(self, batch: dict[str, Any], instructions: list[str]) -> Features:
+        """Of B observations, each read with one or several of R·B instructions."""
+        if self.feature_store and any(column_of_camera(camera) in batch for camera in self.config.image_features):
+            return self.feature_store.read(batch)
+        images = pictures_of(batch, self.config, self.backbone)
+        batch_size = len(next(iter(images.values())))
+        readings = len(instructions) // batch_size
         if next(iter(images.values())).ndim == 4:
-            self.history.push(images, batch["task"])
-            return self.history.features()
-        instructions = [task for task in batch["task"] for _ in range(self.config.num_frames)]
-        features = self._encode({camera: frames.flatten(0, 1) for camera, frames in images.items()}, instructions)
-        return features.unflatten(0, (-1, self.config.num_frames))
-
-    def _encode(self, images: dict[str, Tensor], instructions: list[str]) -> Tensor:
-        """Per camera (N, C, H, W), N instructions → (N, T, D), the cameras' tokens one after the other."""
-        return torch.cat([self.backbone.encode(frames, instructions) for frames in images.values()], dim=1)
+            self.cache.push(images, range(batch_size))
+            return self.cache.features(instructions, list(range(batch_size)) * readings)
+        return {
+            camera: self.backbone.encode(frames.repeat(readings, 1, 1, 1, 1), instructions)
+            for camera, frames in images.items()
+        }
 
     @classmethod
     def _load_as_safetensor(cls, model: "QwenVLAPolicy", model_file: str, map_location: str, strict: bool):

@@ -6,6 +6,7 @@ import torch
 from lerobot.processor import PolicyAction, PolicyProcessorPipeline, make_default_pre_post_processors
 
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.statistics import check_statistics, with_ranges
 
 
 def make_qwenvla_pre_post_processors(
@@ -17,5 +18,10 @@ def make_qwenvla_pre_post_processors(
     """LeRobot's default pipelines: state and action to [-1, 1] and back.
 
     Tokenisation and picture preparation stay with the backbone, whose folder defines them.
+
+    Raises:
+        ValueError: A statistic that normalisation needs is missing.
     """
-    return make_default_pre_post_processors(config, dataset_stats, normalizer_device=config.device)
+    check_statistics(config, dataset_stats)
+    stats = with_ranges(config, dataset_stats)
+    return make_default_pre_post_processors(config, stats, normalizer_device=config.device)

@@ -17,9 +17,9 @@ from lerobot.policies.factory import make_policy, make_pre_post_processors
 from torch.utils.data import default_collate
 
 from lerobot_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
 from lerobot_qwenvla.feature_dataset import cache_features
 from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
-from lerobot_qwenvla.tiny_backbone import make_tiny_backbone
 
 IMAGE_PX = 64
 CHANNELS = 5

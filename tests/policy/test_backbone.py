@@ -1,3 +1,4 @@
+import logging
 import shutil
 import subprocess
 import sys
@@ -5,51 +6,130 @@ import sys
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Qwen3VLModel
 
 from lerobot_qwenvla.backbone import FrozenBackbone
+from lerobot_qwenvla.backbone.prompt import MAX_INSTRUCTION_TOKENS
+from lerobot_qwenvla.backbone.text_layers import picture_positions
 
-IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+FRAMES = torch.rand(3, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))  # (B, F, C, H, W)
 INSTRUCTIONS = ["go", "go to the red box", "gå till den röda lådan"]
 
 
-def test_features_are_the_full_models_hidden_states(make_config, backbone_dir):
-    config = make_config(vlm_layer=4)
-    truncated = FrozenBackbone(config)
-    features = truncated.encode(IMAGES[:1], INSTRUCTIONS[:1])
-    full = Qwen3VLModel.from_pretrained(backbone_dir, dtype=torch.float32).eval()
-    prompt = f"<|im_start|>user\n{INSTRUCTIONS[0]}<|vision_start|><|image_pad|><|vision_end|><|im_end|>\n"
-    inputs = truncated.processor(
-        text=[prompt], images=[IMAGES[0]], do_rescale=False, size=truncated.resize, return_tensors="pt"
+@pytest.fixture(scope="module")
+def full_model(backbone_dir) -> Qwen3VLModel:
+    """transformers' own model, untouched."""
+    return Qwen3VLModel.from_pretrained(backbone_dir, dtype=torch.float32).eval()
+
+
+@torch.no_grad()
+def stock_features(model: Qwen3VLModel, backbone: FrozenBackbone, frames: torch.Tensor, instruction: str):
+    """Hidden states of pictures (F, C, H, W) in one sequence, the way transformers computes them.  # (F, T, D)"""
+    content = [{"type": "text", "text": instruction}, *[{"type": "image"}] * len(frames)]
+    prompt = backbone.processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+    inputs = backbone.processor(
+        text=[prompt], images=list(frames), do_rescale=False, size=backbone.resize, return_tensors="pt"
     )
+    hidden = model(**inputs, output_hidden_states=True).hidden_states[backbone.config.vlm_layer]
+    return hidden[0, inputs["input_ids"][0] == model.config.image_token_id].unflatten(0, (len(frames), -1))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (32, 128)])
+@pytest.mark.parametrize("mode", ["per_frame", "joint"])
+def test_features_are_the_full_models_hidden_states(make_config, full_model, mode, shape):
+    backbone = FrozenBackbone(make_config(vlm_layer=4, image_size=96, frame_encoding=mode))
+    frames = torch.rand(3, 2, 3, *shape)
+    features = backbone.encode(frames, INSTRUCTIONS)
+    assert len(backbone.text.layers) == 4 < len(full_model.language_model.layers)
+    for row, instruction in enumerate(INSTRUCTIONS):
+        sequences = [frames[row]] if mode == "joint" else frames[row].split(1)
+        stock = torch.cat([stock_features(full_model, backbone, sequence, instruction) for sequence in sequences])
+        torch.testing.assert_close(features[row], stock, atol=1e-5, rtol=1e-4)
+
+
+def test_looking_at_a_batch_is_transformers_vision_tower(make_config, full_model):
+    backbone = FrozenBackbone(make_config(image_size=128))
+    backbone.load()
+    patches, grid = backbone.prepare(FRAMES[:, 0])
     with torch.no_grad():
-        hidden = full(**inputs, output_hidden_states=True).hidden_states
-    assert len(full.language_model.layers) == 6
-    assert len(truncated.model.language_model.layers) == 4
-    is_image = inputs["input_ids"][0] == full.config.image_token_id
-    torch.testing.assert_close(features[0], hidden[4][0, is_image], atol=1e-5, rtol=1e-5)
+        ours = backbone.vision.look(patches, grid)  # (3, 1 + K, T, D)
+        stock = full_model.visual(patches.flatten(0, 1), grid_thw=torch.tensor([[1, *grid]] * 3))
+    levels = [stock.pooler_output, *stock.deepstack_features]
+    expected = torch.stack([level.unflatten(0, (3, -1)) for level in levels], dim=1)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_instructions_of_different_length_in_a_batch_change_nothing(make_config):
-    backbone = FrozenBackbone(make_config())
-    together = backbone.encode(IMAGES, INSTRUCTIONS)
-    alone = torch.cat([backbone.encode(IMAGES[i : i + 1], INSTRUCTIONS[i : i + 1]) for i in range(3)])
+@given(rows=st.integers(1, 6), columns=st.integers(1, 6), frames=st.integers(1, 3), words=st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_positions_are_those_of_transformers(full_model, rows, columns, frames, words):
+    image, between = [1] * (rows * columns), [0, 0]
+    kinds = [0] * words
+    for frame in range(frames):
+        kinds += (between if frame else []) + image
+    grids = torch.tensor([[1, 2 * rows, 2 * columns]] * frames)
+    stock, _ = full_model.get_rope_index(torch.zeros(1, len(kinds), dtype=torch.long), torch.tensor([kinds]), grids)
+    ours = words + picture_positions((rows, columns), frames, len(between), torch.device("cpu"))
+    assert torch.equal(ours[:, : len(kinds) - words], stock[:, 0, words:])
+
+
+@pytest.mark.parametrize("mode", ["per_frame", "joint"])
+def test_a_batch_is_read_as_each_row_would_be_alone(make_config, mode):
+    backbone = FrozenBackbone(make_config(frame_encoding=mode))
+    together = backbone.encode(FRAMES, INSTRUCTIONS)
+    alone = torch.cat([backbone.encode(FRAMES[i : i + 1], INSTRUCTIONS[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_an_instruction_is_read_once_for_all_its_frames(make_config):
+    backbone = FrozenBackbone(make_config())
+    backbone.load()
+    read = []
+    original = backbone.text.read_prefix
+    backbone.text.read_prefix = lambda ids: (read.append(len(ids)), original(ids))[1]
+    first = backbone.encode(FRAMES, ["go", "go", "stop"])
+    again = backbone.encode(FRAMES, ["go", "go", "stop"])
+    assert len(read) == 2
+    assert torch.equal(first, again)
 
 
 def test_picture_tokens_have_read_the_instruction(make_config):
     backbone = FrozenBackbone(make_config())
-    first, second = (backbone.encode(IMAGES[:1], [text]) for text in INSTRUCTIONS[:2])
+    first, second = (backbone.encode(FRAMES[:1], [text]) for text in INSTRUCTIONS[:2])
     assert (first - second).abs().max() > 1e-3
+
+
+def test_later_frames_have_read_earlier_ones_only_jointly(make_config):
+    changed = FRAMES.clone()
+    changed[:, 0] = 1 - changed[:, 0]
+    for mode in ("per_frame", "joint"):
+        backbone = FrozenBackbone(make_config(frame_encoding=mode))
+        before, after = backbone.encode(FRAMES, INSTRUCTIONS), backbone.encode(changed, INSTRUCTIONS)
+        assert ((before - after)[:, 1].abs().max() > 1e-3) == (mode == "joint")
+
+
+def test_a_long_instruction_is_cut_with_a_warning(make_config, caplog):
+    backbone = FrozenBackbone(make_config())
+    with caplog.at_level(logging.WARNING):
+        features = backbone.encode(FRAMES[:1], ["go " * 3333 + "!"])
+    assert f"An instruction of 10000 tokens is cut to {MAX_INSTRUCTION_TOKENS}: 'go go" in caplog.text
+    torch.testing.assert_close(features, backbone.encode(FRAMES[:1], [("go " * 200)[:MAX_INSTRUCTION_TOKENS]]))
+
+
+def test_an_instruction_with_a_placeholder_of_a_picture_is_refused(make_config):
+    with pytest.raises(ValueError, match=r"'look <|image_pad|>' contains <|image_pad|>"):
+        FrozenBackbone(make_config()).encode(FRAMES[:1], ["look <|image_pad|>"])
 
 
 @pytest.mark.parametrize(("height", "width", "tokens"), [(64, 64, 4), (128, 128, 4), (32, 128, 4), (50, 50, 4)])
 def test_any_picture_size_becomes_the_announced_number_of_tokens(make_config, height, width, tokens):
     backbone = FrozenBackbone(make_config())
-    assert backbone.tokens_per_image((3, height, width)) == tokens
-    assert backbone.encode(torch.rand(1, 3, height, width), ["go"]).shape == (1, tokens, 64)
+    rows, columns = backbone.token_grid((3, height, width))
+    assert rows * columns == tokens
+    assert backbone.encode(torch.rand(1, 1, 3, height, width), ["go"]).shape == (1, 1, tokens, 64)
 
 
 def test_frozen_in_eval_mode_and_outside_of_every_state_dict(make_config):
@@ -59,19 +139,30 @@ def test_frozen_in_eval_mode_and_outside_of_every_state_dict(make_config):
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
     assert nn.ModuleList([backbone]).state_dict() == {}
-    assert not backbone.encode(IMAGES.requires_grad_(), INSTRUCTIONS).requires_grad
+    assert not backbone.encode(FRAMES.clone().requires_grad_(), INSTRUCTIONS).requires_grad
 
 
-@pytest.mark.parametrize(("quantization", "linear"), [("4bit", Linear4bit), ("8bit", Linear8bitLt)])
-def test_text_layers_are_quantised_and_the_vision_tower_is_not(make_config, quantization, linear):
+LINEAR = {"none": nn.Linear, "4bit": Linear4bit, "8bit": Linear8bitLt}
+
+
+@pytest.mark.parametrize(("text", "vision"), [("4bit", "none"), ("8bit", "none"), ("4bit", "4bit"), ("none", "8bit")])
+def test_text_layers_and_vision_tower_are_quantised_as_told(make_config, text, vision):
     plain = FrozenBackbone(make_config())
-    quantised = FrozenBackbone(make_config(quantization=quantization))
-    features = quantised.encode(IMAGES, INSTRUCTIONS)
-    kinds = {type(m) for m in quantised.model.language_model.modules() if isinstance(m, nn.Linear)}
-    assert kinds == {linear}
-    assert not any(isinstance(m, linear) for m in quantised.model.visual.modules())
-    reference = plain.encode(IMAGES, INSTRUCTIONS)
+    quantised = FrozenBackbone(make_config(quantization=text, vision_quantization=vision))
+    features = quantised.encode(FRAMES, INSTRUCTIONS)
+    for part, wanted in ((quantised.text, text), (quantised.vision, vision)):
+        assert {type(module) for module in part.modules() if isinstance(module, nn.Linear)} == {LINEAR[wanted]}
+    reference = plain.encode(FRAMES, INSTRUCTIONS)
     assert 0 < (features - reference).abs().mean() < 0.25 * reference.abs().mean()
+
+
+def test_only_the_parts_in_use_are_allocated(make_config, backbone_dir):
+    backbone = FrozenBackbone(make_config(vlm_layer=2))
+    backbone.load()
+    stored = load_file(backbone_dir / "model.safetensors")
+    needed = [name for name in stored if ".visual." in name or "embed_tokens" in name]
+    needed += [name for name in stored if ".layers.0." in name or ".layers.1." in name]
+    assert sum(p.numel() for p in backbone.parameters()) == sum(stored[name].numel() for name in set(needed))
 
 
 @pytest.fixture

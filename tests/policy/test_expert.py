@@ -1,47 +1,52 @@
+import shutil
+
+import pytest
 import torch
 
 from lerobot_qwenvla.expert import ActionExpert, ExpertLayer, time_embedding
 
+ACTIONS = 3
 
-def make_expert() -> ActionExpert:
+
+def make_expert(layers: int = 4) -> ActionExpert:
     torch.manual_seed(0)
-    expert = ActionExpert(width=32, layers=4, heads=4, chunk_size=6)
+    expert = ActionExpert(width=32, layers=layers, heads=4, chunk_size=6, action=ACTIONS)
     for name, parameter in expert.named_parameters():
         if "modulation" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     return expert.eval()
 
 
-def velocity(expert: ActionExpert, tokens: torch.Tensor, time: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+def velocity(expert: ActionExpert, x_t: torch.Tensor, time: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return expert(tokens, time, expert.context_keys_values(context))
+        return expert(x_t, time, expert.context_keys_values(context))
 
 
-TOKENS, CONTEXT, TIME = torch.randn(2, 6, 32), torch.randn(2, 9, 32), torch.tensor([0.1, 0.9])
+X_T, CONTEXT, TIME = torch.randn(2, 6, ACTIONS), torch.randn(2, 9, 32), torch.tensor([0.1, 0.9])
 
 
 def test_an_action_does_not_depend_on_later_ones():
     expert = make_expert()
-    changed = TOKENS.clone()
-    changed[:, 4:] += torch.randn(2, 2, 32)
-    before, after = velocity(expert, TOKENS, TIME, CONTEXT), velocity(expert, changed, TIME, CONTEXT)
+    changed = X_T.clone()
+    changed[:, 4:] += torch.randn(2, 2, ACTIONS)
+    before, after = velocity(expert, X_T, TIME, CONTEXT), velocity(expert, changed, TIME, CONTEXT)
     torch.testing.assert_close(before[:, :4], after[:, :4])
     assert (before[:, 4:] - after[:, 4:]).abs().max() > 1e-3
 
 
 def test_every_context_token_and_the_time_matter():
     expert = make_expert()
-    before = velocity(expert, TOKENS, TIME, CONTEXT)
+    before = velocity(expert, X_T, TIME, CONTEXT)
     for token in range(CONTEXT.shape[1]):
         changed = CONTEXT.clone()
         changed[:, token] += 1.0
-        assert (velocity(expert, TOKENS, TIME, changed) - before).abs().max() > 1e-5
-    assert (velocity(expert, TOKENS, TIME + 0.05, CONTEXT) - before).abs().max() > 1e-4
+        assert (velocity(expert, X_T, TIME, changed) - before).abs().max() > 1e-5
+    assert (velocity(expert, X_T, TIME + 0.05, CONTEXT) - before).abs().max() > 1e-4
 
 
 def test_a_fresh_layer_is_the_identity():
     layer = ExpertLayer(32, 4)
-    torch.testing.assert_close(layer(TOKENS, torch.randn(2, 32), None), TOKENS)
+    torch.testing.assert_close(layer(CONTEXT, torch.randn(2, 32), None), CONTEXT)
 
 
 def test_layers_alternate_between_context_and_chunk():
@@ -53,3 +58,29 @@ def test_time_embedding_separates_neighbouring_times():
     embedded = time_embedding(torch.linspace(0, 1, 101), 64)
     assert embedded.shape == (101, 64)
     assert (embedded[1:] - embedded[:-1]).norm(dim=-1).min() > 0.1
+
+
+def test_draws_of_an_observation_do_not_see_each_other():
+    expert = make_expert()
+    x_t, time = torch.randn(6, 6, ACTIONS), torch.rand(6)
+    together = velocity(expert, x_t, time, CONTEXT)  # three draws for each of two observations
+    alone = [velocity(expert, x_t[i : i + 1], time[i : i + 1], CONTEXT[i // 3][None]) for i in range(6)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_checkpointing_changes_no_gradient():
+    gradients = []
+    for checkpointing in (False, True):
+        expert = make_expert().train()
+        expert.checkpointing = checkpointing
+        expert(X_T, TIME, expert.context_keys_values(CONTEXT)).square().sum().backward()
+        gradients.append([p.grad for p in expert.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_is_eager():
+    expert = make_expert(layers=2)
+    eager = velocity(expert, X_T, TIME, CONTEXT)
+    expert.compile()
+    torch.testing.assert_close(velocity(expert, X_T, TIME, CONTEXT), eager, atol=1e-5, rtol=1e-4)

@@ -28,8 +28,8 @@ def test_a_policy_trained_on_features_has_the_inputs_of_one_trained_on_pictures(
 ):
     policies = [make_policy(make_config(), ds_meta=dataset.meta) for dataset in (pixel_dataset, feature_dataset)]
     assert policies[0].config.input_features == policies[1].config.input_features
-    assert policies[0].backbone.model is not None
-    assert policies[1].backbone.model is None  # not even read
+    assert policies[0].backbone.vision is not None
+    assert policies[1].backbone.vision is None  # not even read
 
 
 def test_feature_dataset_has_no_video_and_all_else_unchanged(pixel_dataset, feature_dataset):

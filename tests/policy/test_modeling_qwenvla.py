@@ -35,8 +35,8 @@ def test_cached_frames_give_the_same_actions_as_encoding_all_of_them(pixel_datas
         frames = [observations[max(0, step + offset)][SCREEN] for offset in (-4, -2, 0)]
         uncached = policy.predict_action_chunk({**observation, SCREEN: torch.stack(frames, dim=1)}, noise=noise)[:, 0]
         torch.testing.assert_close(cached, uncached, atol=1e-4, rtol=0)
-    assert policy.history.encoded == 9
-    assert policy.history.reused > 0
+    assert policy.cache.misses == 18
+    assert policy.cache.hits > 0
 
 
 def test_environments_in_a_batch_act_as_each_would_alone(pixel_dataset, make_trainee):
@@ -58,7 +58,7 @@ def test_looks_again_after_n_action_steps(pixel_dataset, make_trainee):
     seen = []
     for observation in episode(steps=7, batch=1):
         policy.select_action(observation)
-        seen.append(policy.history.encoded)
+        seen.append(policy.cache.misses)
     assert seen == [1, 1, 1, 3, 3, 3, 6]  # frames 0, then 1 and 3, then 2, 4 and 6
 
 
@@ -113,7 +113,7 @@ def test_no_gradient_reaches_the_backbone(pixel_dataset, make_trainee, make_batc
     loss, _ = policy(make_batch(pixel_dataset, policy, [0, 12]))
     loss.backward()
     assert all(p.grad is None for p in policy.backbone.parameters())
-    assert all(p.grad is not None for module in (policy.expert, policy.projectors) for p in module.parameters())
+    assert all(p.grad is not None for module in (policy.expert, policy.context) for p in module.parameters())
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])

@@ -2,7 +2,7 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoProcessor
 
-from lerobot_qwenvla.tiny_backbone import make_tiny_backbone
+from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
 
 
 def test_the_same_seed_makes_the_same_weights(tmp_path):

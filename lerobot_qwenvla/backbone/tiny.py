@@ -7,14 +7,15 @@ bank of random features of the picture, which is enough for a policy to learn a 
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoModelForImageTextToText,
     Qwen2TokenizerFast,
     Qwen2VLImageProcessor,
     Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
@@ -40,47 +41,61 @@ def make_tiny_backbone(folder: Path, *, width: int = 128, text_layers: int = 6, 
     Raises:
         FileExistsError: `folder` exists.
     """
+    text = {
+        "vocab_size": len(_byte_tokenizer()),
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": text_layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": width // 4,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 5_000_000.0,
+            "mrope_section": [width // 8 - 2 * (width // 24), width // 24, width // 24],
+            "mrope_interleaved": True,
+        },
+    }
+    vision = {
+        "depth": 4,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_heads": 4,
+        "patch_size": 16,
+        "out_hidden_size": width,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [1, 2, 3],
+    }
+    return write_random_backbone(folder, text, vision, dtype=torch.float32, seed=seed)
+
+
+def write_random_backbone(
+    folder: Path, text: dict[str, Any], vision: dict[str, Any], *, dtype: torch.dtype, seed: int
+) -> Path:
+    """Writes a Qwen3-VL of the given text and vision configs with random weights, complete or not at all.
+
+    Raises:
+        FileExistsError: `folder` exists.
+    """
     folder = Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} exists; remove it or choose another folder")
     tokenizer = _byte_tokenizer()
     token_id = tokenizer.convert_tokens_to_ids
     config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": width,
-            "intermediate_size": 2 * width,
-            "num_hidden_layers": text_layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": width // 4,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 5_000_000.0,
-                "mrope_section": [width // 8 - 2 * (width // 24), width // 24, width // 24],
-                "mrope_interleaved": True,
-            },
-        },
-        vision_config={
-            "depth": 4,
-            "hidden_size": width,
-            "intermediate_size": 2 * width,
-            "num_heads": 4,
-            "patch_size": 16,
-            "out_hidden_size": width,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [1, 2, 3],
-        },
+        text_config=text,
+        vision_config=vision,
         image_token_id=token_id("<|image_pad|>"),
         video_token_id=token_id("<|video_pad|>"),
         vision_start_token_id=token_id("<|vision_start|>"),
         vision_end_token_id=token_id("<|vision_end|>"),
         tie_word_embeddings=True,
+        dtype=dtype,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen3VLForConditionalGeneration(config)
-    vision = {
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype)
+    pictures = {
         "patch_size": 16,
         "temporal_patch_size": 2,
         "merge_size": 2,
@@ -88,9 +103,9 @@ def make_tiny_backbone(folder: Path, *, width: int = 128, text_layers: int = 6, 
         "image_std": [0.5] * 3,
     }
     processor = Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor(**vision),
+        image_processor=Qwen2VLImageProcessor(**pictures),
         tokenizer=tokenizer,
-        video_processor=Qwen3VLVideoProcessor(**vision),
+        video_processor=Qwen3VLVideoProcessor(**pictures),
         chat_template=CHAT_TEMPLATE,
     )
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,88 @@
+"""What the action expert looks at: features of the frames and the state, projected to its width."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+POOLINGS = ("none", "average", "learned")
+# Pooling makes one token of POOL_STRIDE × POOL_STRIDE neighbours.
+POOL_STRIDE = 2
+
+# Normalisation puts every state seen in training into [-1, 1]. A channel that never moved there (a key never pressed)
+# has no range, and the first time it moves would otherwise be a number in the billions.
+STATE_LIMIT = 2.0
+
+Features = dict[str, Tensor]  # per camera (B, F, T, D)
+
+
+class CameraProjector(nn.Module):
+    """Features of a camera's frames → tokens of the expert's width, fewer of them where they are pooled."""
+
+    def __init__(self, grid: tuple[int, int], *, width: int, feature_width: int, frames: int, pooling: str) -> None:
+        super().__init__()
+        self.grid = grid
+        self.norm = nn.LayerNorm(feature_width)
+        self.project = nn.Linear(feature_width, width)
+        self.pool = TokenPooling(width, learned=pooling == "learned") if pooling != "none" else None
+        rows, columns = (-(-side // POOL_STRIDE) for side in grid) if self.pool else grid
+        self.frame_embedding = nn.Parameter(torch.randn(frames, 1, width) * 0.02)
+        self.token_embedding = nn.Parameter(torch.randn(rows * columns, width) * 0.02)
+
+    def forward(self, features: Tensor) -> Tensor:  # (B, F, T, D) → (B, F, T', W)
+        tokens = self.project(self.norm(features))
+        if self.pool:
+            tokens = self.pool(tokens, self.grid)
+        return tokens + self.frame_embedding + self.token_embedding
+
+
+class TokenPooling(nn.Module):
+    """One token of each square of neighbours: their average, or a learned mixture that starts as their average."""
+
+    def __init__(self, width: int, *, learned: bool) -> None:
+        super().__init__()
+        self.mix = nn.Linear(POOL_STRIDE**2 * width, width, bias=False) if learned else None
+        if self.mix:
+            with torch.no_grad():
+                self.mix.weight.copy_(torch.eye(width).repeat(1, POOL_STRIDE**2) / POOL_STRIDE**2)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """tokens (B, F, rows·columns, W) → (B, F, ⌈rows/2⌉·⌈columns/2⌉, W); a lone border token counts twice."""
+        picture = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, grid)  # (B·F, W, rows, columns)
+        picture = F.pad(picture, (0, grid[1] % POOL_STRIDE, 0, grid[0] % POOL_STRIDE), mode="replicate")
+        squares = F.pixel_unshuffle(picture, POOL_STRIDE).unflatten(1, (-1, POOL_STRIDE**2))  # (B·F, W, 4, r, c)
+        squares = squares.permute(0, 3, 4, 2, 1).flatten(1, 2)  # (B·F, T', 4, W)
+        pooled = self.mix(squares.flatten(2)) if self.mix else squares.mean(2)
+        return pooled.unflatten(0, tokens.shape[:2])
+
+
+class ContextProjector(nn.Module):
+    """Features of every camera and the state → one row of context tokens."""
+
+    def __init__(self, cameras: dict[str, CameraProjector], *, width: int, state: int) -> None:
+        super().__init__()
+        self.camera_names = list(cameras)
+        self.cameras = nn.ModuleList(cameras.values())
+        self.state_in = nn.Sequential(nn.Linear(state, width), nn.LayerNorm(width)) if state else None
+        self.hidden_state = nn.Parameter(torch.zeros(width)) if state else None
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, features: Features, state: Tensor | None, hide_state: Tensor) -> Tensor:
+        """Context of one decision.
+
+        Args:
+            features: Of the cameras that are there; the tokens of a missing one are left out.
+            state: (B, S), or None where the policy has none.
+            hide_state: (B,) bool, where the state is replaced by a learned vector.
+
+        Returns:
+            (B, tokens of all cameras' frames (+ 1), W)
+        """
+        tokens = [
+            project(features[camera]).flatten(1, 2)
+            for camera, project in zip(self.camera_names, self.cameras, strict=True)
+            if camera in features
+        ]
+        if self.state_in is not None:
+            state = self.state_in(state.clamp(-STATE_LIMIT, STATE_LIMIT))  # (B, W)
+            tokens.append(torch.where(hide_state[:, None], self.hidden_state, state)[:, None])
+        return self.norm(torch.cat(tokens, dim=1))
