@@ -91,7 +91,7 @@ class QwenVLAConfig(PreTrainedConfig):
     # Steps from noise to action, and the solver that takes them: "euler", "heun" (2 velocities a step) or "rk4" (4).
     num_inference_steps: int = 10
     solver: str = "euler"
-    # Classifier-free guidance: how far to follow the instruction; 1 is off, and reads every frame once instead of twice.
+    # Classifier-free guidance: how far to follow the instruction; 1 is off and reads each frame once, not twice.
     guidance_scale: float = 1.0
     # When a frame is encoded: "lazy", when a decision looks at it, several at once; "eager", as it arrives, so that a
     # decision waits for one frame only. The work is the same.

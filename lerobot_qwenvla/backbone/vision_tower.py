@@ -30,7 +30,7 @@ class VisionTower(Qwen3VLVisionModel):
             grid: Rows and columns of patches, S in all.
 
         Returns:
-            (N, 1 + K, T, D): embeddings of a picture's T tokens, and what is added behind each of the first K text layers.
+            (N, 1 + K, T, D): embeddings of a picture's T tokens, and what the first K text layers add behind them.
         """
         kernel = self.patch_embed.proj
         position, rotation = self._position_tables(grid)
