@@ -17,7 +17,7 @@ DEFAULT_INSTRUCTION = "Do what comes next."
 
 def instructions_of(batch: dict[str, Any]) -> list[str]:
     """One instruction a sample; `DEFAULT_INSTRUCTION` where there is none."""
-    size = next(len(value) for value in batch.values() if isinstance(value, Tensor) and value.ndim)
+    size = next((len(value) for value in batch.values() if isinstance(value, Tensor) and value.ndim), 1)
     tasks = batch.get("task") or [""] * size
     if isinstance(tasks, str):
         tasks = [tasks] * size

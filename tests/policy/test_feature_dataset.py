@@ -8,7 +8,7 @@ import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.factory import make_policy
 
-from lerobot_qwenvla.feature_dataset import cache_features
+from lerobot_qwenvla.feature_dataset import cache_features, camera_timestamps
 
 ROWS = [0, 3, 8, 9, 13, 26]  # first, middle and last frames of episodes
 
@@ -21,6 +21,30 @@ def test_precomputed_features_are_those_of_the_pictures(pixel_dataset, feature_d
         for policy, dataset in ((from_pixels, pixel_dataset), (from_features, feature_dataset))
     ]
     torch.testing.assert_close(*chunks, atol=1e-2, rtol=0)  # features are stored in half precision
+
+
+def test_frames_encoded_together_are_stored_together(pixel_dataset, make_config, make_trainee, make_batch, tmp_path):
+    joint = {"frame_encoding": "joint"}
+    pixels = LeRobotDataset(
+        pixel_dataset.repo_id,
+        root=pixel_dataset.root,
+        delta_timestamps=camera_timestamps(pixel_dataset.meta, make_config(**joint)),
+        video_backend="pyav",
+    )
+    features = cache_features(pixels, make_config(**joint), tmp_path / "joint")
+    noise = torch.randn(len(ROWS), 6, 5)
+    chunks = []
+    for dataset in (pixel_dataset, features):
+        policy = make_trainee(dataset, **joint)
+        chunks.append(policy.predict_action_chunk(make_batch(dataset, policy, ROWS), noise=noise))
+    torch.testing.assert_close(*chunks, atol=1e-2, rtol=0)
+    with pytest.raises(ValueError, match="computed with num_frames=3, but the policy has 2"):
+        make_policy(make_config(num_frames=2, **joint), ds_meta=features.meta)
+
+
+def test_hiding_instructions_needs_pictures(feature_dataset, make_config):
+    with pytest.raises(ValueError, match=r"instruction_dropout=0.1 hides instructions.*train on the pictures"):
+        make_policy(make_config(instruction_dropout=0.1), ds_meta=feature_dataset.meta)
 
 
 def test_a_policy_trained_on_features_has_the_inputs_of_one_trained_on_pictures(

@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from lerobot.datasets.factory import resolve_delta_timestamps
+from lerobot.configs import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.policies.factory import make_policy, make_pre_post_processors
+from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
+from lerobot.policies.factory import make_policy
 from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors.torch import load_file, save_file
-from torch.utils.data import default_collate
 
 from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.observation import DEFAULT_INSTRUCTION
 
 SCREEN = "observation.images.screen"
 
@@ -206,30 +207,176 @@ def test_policy_without_a_camera_is_refused(pixel_dataset, make_config):
         make_policy(config, ds_meta=pixel_dataset.meta)
 
 
-def test_two_cameras_of_different_shape_and_no_state(make_config, tmp_path):
+@pytest.fixture(scope="module")
+def two_camera_dataset(tmp_path_factory) -> LeRobotDataset:
+    """No state, no instruction, two cameras of different shape."""
     features = {
-        "observation.images.left": {"dtype": "image", "shape": (64, 64, 3), "names": ["height", "width", "channels"]},
-        "observation.images.wide": {"dtype": "image", "shape": (32, 128, 3), "names": ["height", "width", "channels"]},
+        LEFT: {"dtype": "image", "shape": (64, 64, 3), "names": ["height", "width", "channels"]},
+        WIDE: {"dtype": "image", "shape": (32, 128, 3), "names": ["height", "width", "channels"]},
         "action": {"dtype": "float32", "shape": (2,), "names": None},
     }
-    dataset = LeRobotDataset.create("tests/two", fps=10, features=features, root=tmp_path / "two", use_videos=False)
+    root = tmp_path_factory.mktemp("data") / "two"
+    dataset = LeRobotDataset.create("tests/two", fps=10, features=features, root=root, use_videos=False)
     for i in range(4):
-        frame = {"observation.images.left": np.full((64, 64, 3), 9 * i, np.uint8)}
-        frame |= {"observation.images.wide": np.full((32, 128, 3), 7 * i, np.uint8)}
-        dataset.add_frame({**frame, "action": np.full(2, i, np.float32), "task": "go"})
+        frame = {LEFT: np.full((64, 64, 3), 9 * i, np.uint8), WIDE: np.full((32, 128, 3), 7 * i, np.uint8)}
+        dataset.add_frame({**frame, "action": np.full(2, i, np.float32), "task": ""})
     dataset.save_episode()
     dataset.finalize()
-    policy = make_policy(make_config(), ds_meta=dataset.meta)
-    timed = LeRobotDataset(
-        "tests/two", root=dataset.root, delta_timestamps=resolve_delta_timestamps(policy.config, dataset.meta)
-    )
-    preprocessor, _ = make_pre_post_processors(policy.config, dataset_stats=dataset.meta.stats)
-    batch = preprocessor(default_collate([timed[0], timed[3]]))
-    loss, _ = policy(batch)
+    return dataset
+
+
+LEFT, WIDE = "observation.images.left", "observation.images.wide"
+
+
+@pytest.mark.parametrize("pooling", ["none", "average", "learned"])
+@pytest.mark.parametrize("mode", ["per_frame", "joint"])
+def test_trains_and_acts_on_any_dataset(two_camera_dataset, make_trainee, make_batch, mode, pooling):
+    policy = make_trainee(two_camera_dataset, frame_encoding=mode, token_pooling=pooling)
+    loss, _ = policy(make_batch(two_camera_dataset, policy, [0, 3]))
     loss.backward()
-    observation = {
-        "observation.images.left": torch.rand(2, 3, 64, 64),
-        "observation.images.wide": torch.rand(2, 3, 32, 128),
-        "task": ["go", "stop"],
-    }
+    observation = {LEFT: torch.rand(2, 3, 64, 64), WIDE: torch.rand(2, 3, 32, 128)}
     assert policy.select_action(observation).shape == (2, 2)
+
+
+def test_a_camera_missing_at_inference_is_left_out_with_a_warning(two_camera_dataset, make_trainee, caplog):
+    policy = make_trainee(two_camera_dataset)
+    noise, left = torch.randn(1, 6, 2), torch.rand(1, 3, 64, 64)
+    chunks = []
+    for others in ({}, {WIDE: torch.rand(1, 3, 32, 128)}, {WIDE: torch.rand(1, 3, 32, 128)}):
+        policy.reset()
+        chunks.append(policy.predict_action_chunk({LEFT: left, **others}, noise=noise))
+    assert "observation.images.wide is missing; deciding without it" in caplog.text
+    assert not torch.equal(chunks[0], chunks[1])
+    assert not torch.equal(chunks[1], chunks[2])
+    with pytest.raises(ValueError, match=r"no picture: got \['task'\], the policy looks at .*left.*wide"):
+        policy.predict_action_chunk({"task": ["go"]}, noise=noise)
+
+
+def test_a_policy_trained_jointly_acts_per_frame_too(pixel_dataset, make_trainee, tmp_path):
+    make_trainee(pixel_dataset, frame_encoding="joint").save_pretrained(tmp_path)
+    config = PreTrainedConfig.from_pretrained(tmp_path)
+    config.frame_encoding = "per_frame"
+    policy = QwenVLAPolicy.from_pretrained(tmp_path, config=config)
+    assert policy.select_action(episode(1, 2)[0]).shape == (2, 5)
+
+
+@pytest.mark.parametrize("mode", ["per_frame", "joint"])
+@pytest.mark.parametrize("caching", ["lazy", "eager"])
+def test_when_and_how_frames_are_encoded_changes_no_action(pixel_dataset, make_trainee, mode, caching):
+    policy = make_trainee(pixel_dataset, frame_encoding=mode, frame_caching=caching, n_action_steps=3)
+    observations, noise = episode(steps=10, batch=2), torch.randn(2, 6, 5)
+    for step, observation in enumerate(observations):
+        action = policy.select_action(observation, noise=noise)
+        if step % 3 == 0:
+            frames = [observations[max(0, step + offset)][SCREEN] for offset in (-4, -2, 0)]
+            chunk = policy.predict_action_chunk({**observation, SCREEN: torch.stack(frames, dim=1)}, noise=noise)
+        torch.testing.assert_close(action, chunk[:, step % 3], atol=1e-4, rtol=0)
+
+
+def test_eager_caching_leaves_one_frame_to_a_decision(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset, frame_caching="eager", n_action_steps=6)
+    looked_at = []
+    for observation in episode(steps=13, batch=1):
+        before = policy.cache.misses
+        policy.select_action(observation)
+        looked_at.append(policy.cache.misses - before)
+    assert looked_at == [1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]  # decisions at steps 0, 6 and 12
+
+
+def test_guidance_of_one_is_no_guidance_and_more_follows_the_instruction_further(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset, instruction_dropout=0.1, num_inference_steps=1)
+    observation, noise = episode(1, 2)[0], torch.randn(2, 6, 5)
+    frames = {**observation, SCREEN: observation[SCREEN][:, None].repeat(1, 3, 1, 1, 1)}
+
+    def chunk(scale: float, task: list[str]) -> torch.Tensor:
+        policy.config.guidance_scale = scale
+        return policy.predict_action_chunk({**frames, "task": task}, noise=noise)
+
+    told = chunk(1.0, observation["task"])
+    policy.config.guidance_scale = 0.0  # nothing of the instruction
+    untold = policy.predict_action_chunk(frames, noise=noise)
+    torch.testing.assert_close(chunk(3.0, observation["task"]), untold + 3 * (told - untold), atol=1e-4, rtol=0)
+    assert (told - untold).abs().max() > 1e-4
+    policy.config.guidance_scale = 3.0
+    policy.reset()
+    torch.testing.assert_close(
+        policy.predict_action_chunk(observation, noise=noise), chunk(3.0, observation["task"]), atol=1e-4, rtol=0
+    )
+
+
+def test_hidden_instructions_do_not_reach_the_loss(pixel_dataset, make_trainee, make_batch):
+    policy = make_trainee(pixel_dataset, instruction_dropout=0.5).train()
+    batch = make_batch(pixel_dataset, policy, [1] * 32)
+    losses = []
+    for task in ("go", "stop it"):
+        batch["task"] = [task] * 32
+        torch.manual_seed(0)
+        losses.append(policy(batch, reduction="none")[0])
+    assert 0.2 < (losses[0] - losses[1]).abs().lt(1e-6).float().mean() < 0.8
+
+
+def test_guidance_without_hidden_instructions_in_training_is_refused(pixel_dataset, make_trainee):
+    with pytest.raises(ValueError, match=r"guidance_scale=2\.0 needs a policy trained with instructions hidden"):
+        make_trainee(pixel_dataset, guidance_scale=2.0)
+
+
+def test_several_draws_give_the_mean_of_their_losses(pixel_dataset, make_trainee, make_batch):
+    policy = make_trainee(pixel_dataset, noise_draws=3)
+    batch = make_batch(pixel_dataset, policy, [0, 12])
+    torch.manual_seed(0)
+    together = policy(batch, reduction="none")[0]
+    torch.manual_seed(0)
+    context = policy._keys_values(policy._training_features(batch), batch)
+    noise, time = (
+        sample_noise((6, 6, 5), "cpu"),
+        sample_time_beta(6, "cpu", alpha=1.5, beta=1, scale=0.999, offset=0.001),
+    )
+    for row in range(2):
+        of_row = [(keys[row : row + 1], values[row : row + 1]) for keys, values in context]
+        errors = []
+        for draw in range(3 * row, 3 * row + 3):
+            t, action = time[draw], batch[ACTION][row]
+            x_t = t * noise[draw] + (1 - t) * action
+            errors.append((policy.expert(x_t[None], t[None], of_row) - (noise[draw] - action)).square().mean())
+        torch.testing.assert_close(together[row], sum(errors) / 3, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("task", [{}, {"task": ["", ""]}, {"task": ""}])
+def test_without_an_instruction_the_default_is_read(pixel_dataset, make_trainee, task):
+    policy = make_trainee(pixel_dataset)
+    observation, noise = episode(1, 2)[0], torch.randn(2, 6, 5)
+    del observation["task"]
+    actions = [
+        policy.predict_action_chunk({**observation, **said}, noise=noise)
+        for said in (task, {"task": [DEFAULT_INSTRUCTION] * 2})
+    ]
+    assert torch.equal(*actions)
+
+
+def broken_picture(kind: str) -> torch.Tensor:
+    picture = torch.rand(1, 3, 64, 64)
+    if kind == "nan":
+        picture[0, 1, 5, 5] = float("nan")
+    return {"nan": picture, "bytes": (255 * picture).byte(), "0-255": 255 * picture, "wide": picture[:, :, :32],
+            "grey": picture[:, :1]}[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("nan", r"screen: values from nan to nan, must be in \[0, 1\] and finite"),
+        ("bytes", r"screen: got torch.uint8, must be float in \[0, 1\]; divide bytes by 255"),
+        ("0-255", r"screen: values from .* to 25\d.*, must be in \[0, 1\]"),
+        ("wide", r"screen: got pictures of \(3, 32, 64\), the policy was trained on \(3, 64, 64\)"),
+        ("grey", r"screen: got pictures of \(1, 64, 64\)"),
+    ],
+)
+def test_pictures_it_cannot_look_at_are_refused(pixel_dataset, make_trainee, kind, message):
+    policy = make_trainee(pixel_dataset)
+    with pytest.raises(ValueError, match=message):
+        policy.select_action({**episode(1, 1)[0], SCREEN: broken_picture(kind)})
+
+
+def test_pictures_of_another_size_and_the_same_form_are_resized(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset)
+    assert policy.select_action({**episode(1, 1)[0], SCREEN: torch.rand(1, 3, 200, 200)}).shape == (1, 5)

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from lerobot_qwenvla.context import CameraProjector, ContextProjector, TokenPooling
+
+
+def make_context(pooling: str = "none", state: int = 5) -> ContextProjector:
+    torch.manual_seed(0)
+    cameras = {
+        name: CameraProjector(grid, width=32, feature_width=24, frames=3, pooling=pooling)
+        for name, grid in (("screen", (4, 6)), ("map", (3, 3)))
+    }
+    return ContextProjector(cameras, width=32, state=state)
+
+
+FEATURES = {"screen": torch.randn(2, 3, 24, 24), "map": torch.randn(2, 3, 9, 24)}
+STATE, VISIBLE = torch.randn(2, 5), torch.zeros(2, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(("pooling", "tokens"), [("none", 24 + 9), ("average", 6 + 4), ("learned", 6 + 4)])
+def test_pooling_leaves_a_quarter_of_the_tokens(pooling, tokens):
+    assert make_context(pooling)(FEATURES, STATE, VISIBLE).shape == (2, 3 * tokens + 1, 32)
+
+
+def test_average_of_two_by_two_neighbours():
+    tokens = torch.arange(24.0).view(1, 1, 24, 1)  # 4 rows of 6
+    pooled = TokenPooling(1, learned=False)(tokens, (4, 6))
+    assert pooled.flatten().tolist() == [3.5, 5.5, 7.5, 15.5, 17.5, 19.5]
+
+
+def test_a_lone_border_token_is_averaged_with_itself():
+    tokens = torch.arange(9.0).view(1, 1, 9, 1)  # 3 rows of 3
+    assert TokenPooling(1, learned=False)(tokens, (3, 3)).flatten().tolist() == [2.0, 3.5, 6.5, 8.0]
+
+
+def test_learned_pooling_starts_as_the_average_and_can_become_any_mixture():
+    tokens = torch.randn(2, 3, 24, 32)
+    learned = TokenPooling(32, learned=True)
+    torch.testing.assert_close(learned(tokens, (4, 6)), TokenPooling(32, learned=False)(tokens, (4, 6)))
+    learned(tokens, (4, 6)).square().sum().backward()
+    assert learned.mix.weight.grad.abs().min() > 0
+
+
+def test_tokens_of_a_missing_camera_are_left_out():
+    context = make_context(state=0)
+    everything = context(FEATURES, None, VISIBLE)
+    screen_only = context({"screen": FEATURES["screen"]}, None, VISIBLE)
+    assert torch.equal(screen_only, everything[:, : 3 * 24])
+
+
+def test_frames_and_places_are_told_apart():
+    features = {name: torch.ones_like(value) for name, value in FEATURES.items()}
+    tokens = make_context(state=0)(features, None, VISIBLE)[0]
+    assert torch.cdist(tokens, tokens).fill_diagonal_(1.0).min() > 1e-3
