@@ -11,7 +11,7 @@ import draccus
 import yaml
 from draccus.utils import DraccusException
 
-from lerobot_qwenvla.configuration_qwenvla import FEATURE_SETTINGS
+from lerobot_qwenvla.configuration_qwenvla import FEATURE_SETTINGS, JOINT_FEATURE_SETTINGS
 from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.runner import Stage, program, run_command, run_stages
 from lerobot_qwenvla.demo.summary import summarize
@@ -26,7 +26,8 @@ def stages(config: DemoConfig) -> list[Stage]:
     training = yaml.safe_load(config.train_config.read_text())
     # What frozen features depend on; other settings of the run can change without encoding the frames again.
     policy = {**training["policy"], "backbone": out / "backbone"}
-    frozen = [f"--policy.{name}={policy[name]}" for name in (*FEATURE_SETTINGS, "device") if name in policy]
+    settings = (*FEATURE_SETTINGS, *JOINT_FEATURE_SETTINGS, "device")
+    frozen = [f"--policy.{name}={policy[name]}" for name in settings if name in policy]
     env = ["--env.type=miniworld", f"--env.task={config.task}"]
     env += [f"--env.canvas_w={config.canvas}", f"--env.canvas_h={config.canvas}"]
     eval_seeds = [f"--episodes={config.eval_episodes}", f"--first_seed={config.eval_first_seed}"]
