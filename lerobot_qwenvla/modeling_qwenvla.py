@@ -19,6 +19,7 @@ from lerobot.policies.rtc import RTCProcessor
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor, nn
 
+from lerobot_qwenvla.adapters import check_adapters, default_adapters
 from lerobot_qwenvla.backbone import FrozenBackbone
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.context import CameraProjector, ContextProjector, Features
@@ -53,6 +54,9 @@ class QwenVLAPolicy(PreTrainedPolicy):
         if dataset_meta is not None:
             check_statistics(config, dataset_meta.stats)
         self.backbone = FrozenBackbone(config)
+        # What PEFT asks before it looks for quantised layers.
+        self.is_loaded_in_4bit = "4bit" in (config.quantization, config.vision_quantization)
+        self.is_loaded_in_8bit = "8bit" in (config.quantization, config.vision_quantization)
         self.feature_store = FeatureStore(dataset_meta, config) if dataset_meta is not None else None
         if not self.feature_store:
             self.backbone.load()
@@ -90,12 +94,28 @@ class QwenVLAPolicy(PreTrainedPolicy):
         self.action_queue.clear()
 
     def init_rtc_processor(self) -> None:
-        """Takes up `config.rtc_config`; LeRobot calls this when it has set one."""
+        """Takes up `config.rtc_config`; LeRobot calls this when it has set one.
+
+        Raises:
+            ValueError: Its `execution_horizon` exceeds `chunk_size`.
+        """
         rtc = self.config.rtc_config
         self.rtc_processor = RTCProcessor(rtc) if rtc is not None and rtc.enabled else None
+        if self.rtc_processor and rtc.execution_horizon > self.config.chunk_size:
+            raise ValueError(
+                f"--inference.rtc.execution_horizon={rtc.execution_horizon} exceeds the {self.config.chunk_size} "
+                "actions of a chunk; pass a smaller one"
+            )
 
     def supports_rtc(self) -> bool:
         return True
+
+    def _get_default_peft_targets(self) -> dict[str, Any]:
+        return default_adapters(context=self.context, expert=self.expert)
+
+    def _validate_peft_config(self, peft_config: Any) -> None:
+        super()._validate_peft_config(peft_config)
+        check_adapters(peft_config, has_features=bool(self.feature_store))
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """What is trained: projectors with their own learning rate; no decay on biases, norms and embeddings."""
@@ -137,13 +157,14 @@ class QwenVLAPolicy(PreTrainedPolicy):
             return (error * is_real).sum(1) / is_real.sum(1), {}
         return error[is_real].mean(), {}
 
+    @torch.inference_mode(False)  # in which real-time chunking could not differentiate
     @torch.no_grad()
     def predict_action_chunk(
         self,
         batch: dict[str, Any],
         noise: Tensor | None = None,
         *,
-        inference_delay: int | None = None,
+        inference_delay: int = 0,
         prev_chunk_left_over: Tensor | None = None,
         execution_horizon: int | None = None,
     ) -> Tensor:
@@ -156,12 +177,12 @@ class QwenVLAPolicy(PreTrainedPolicy):
                 `RTCProcessor.denoise_step`.
         """
         self.eval()
-        instructions = instructions_of(batch)
+        instructions = self._instructions(batch)
         guided = self.config.guidance_scale != 1
-        readings = instructions + [HIDDEN_INSTRUCTION] * len(instructions) * guided
-        context = self._keys_values(self._decision_features(batch, readings), batch)
+        context = self._keys_values(self._decision_features(batch, instructions), batch)
         if noise is None:
-            shape = (len(instructions), self.config.chunk_size, self.config.action_feature.shape[0])
+            batch_size = len(instructions) // (1 + guided)
+            shape = (batch_size, self.config.chunk_size, self.config.action_feature.shape[0])
             noise = sample_noise(shape, self.config.device)
 
         def velocity(x_t: Tensor, time: Tensor) -> Tensor:
@@ -189,15 +210,21 @@ class QwenVLAPolicy(PreTrainedPolicy):
             raise ValueError("real-time chunking takes whole chunks from predict_action_chunk; unset rtc_config")
         self.eval()
         if self.action_queue:
-            images, instructions = pictures_of(batch, self.config, self.backbone), instructions_of(batch)
-            envs = range(len(instructions))
+            images, instructions = pictures_of(batch, self.config, self.backbone), self._instructions(batch)
+            envs = list(range(len(self.action_queue[0])))
             self.cache.push(images, envs)
             if self.config.frame_caching == "eager" and -len(self.action_queue) in self.config.frame_offsets:
-                self.cache.encode(instructions, envs)
+                self.cache.encode(instructions, envs * (len(instructions) // len(envs)))
         else:
             chunk = self.predict_action_chunk(batch, noise)
             self.action_queue.extend(chunk[:, : self.config.n_action_steps].unbind(1))
         return self.action_queue.popleft()
+
+    def _instructions(self, batch: dict[str, Any]) -> list[str]:
+        """What the frames of a decision are read with: B instructions, and for guidance once more with none."""
+        instructions = instructions_of(batch)
+        guided = self.config.guidance_scale != 1
+        return instructions + [HIDDEN_INSTRUCTION] * (len(instructions) * guided)
 
     def _keys_values(self, features: Features, batch: dict[str, Any]) -> KeysValues:
         """Context of features (R·B rows: every one of B observations was read R times) and state."""

@@ -24,8 +24,8 @@ class FrozenBackbone(nn.Module):
     """Vision tower and first `vlm_layer` text layers of a Qwen3-VL; in eval mode and without gradient.
 
     Weights are read on the first use (or by `load`), so that training on precomputed features never holds them. They
-    are not part of any state dict: a 4-bit weight read back from a checkpoint would silently keep the old scales, and
-    the source named in the config has them anyway. Adapters, which PEFT adds, are: they are what was trained.
+    are not part of any checkpoint: a 4-bit weight read back from one would silently keep the old scales, and the source
+    named in the config has them anyway. Adapters, which PEFT adds, are: they are what was trained.
 
     Raises:
         ValueError: The source is missing or no Qwen3-VL, `vlm_layer` exceeds its depth, its weights are missing or
@@ -56,9 +56,12 @@ class FrozenBackbone(nn.Module):
         self.vlm_config.text_config.num_hidden_layers = config.vlm_layer
         # Smallest and largest allowed area, in pixels, are the same: every picture is resized to about that area.
         self.resize = {"shortest_edge": config.image_size**2, "longest_edge": config.image_size**2}
+        self._between = chat_prompt(self.processor, "").between
         self.vision: VisionTower | None = None
         self.text: TextLayers | None = None
+        self._source_weights = 0
         self._prefixes: OrderedDict[str, Prefix] = OrderedDict()
+        self._prefixes_read_by: list[int | None] = []
 
     @property
     def width(self) -> int:
@@ -67,8 +70,9 @@ class FrozenBackbone(nn.Module):
 
     @property
     def is_adapted(self) -> bool:
-        """Whether it has adapters that are trained."""
-        return any(parameter.requires_grad for parameter in self.parameters())
+        """Whether it has weights that its source has not, or that are trained: adapters."""
+        parameters = list(self.parameters())
+        return len(parameters) != self._source_weights or any(p.requires_grad for p in parameters)
 
     def token_grid(self, image_shape: tuple[int, int, int]) -> Grid:
         """Rows and columns of the features a picture of shape (C, H, W) becomes."""
@@ -91,18 +95,16 @@ class FrozenBackbone(nn.Module):
             TextLayers, self.vlm_config.text_config, self.source,
             prefix="model.language_model", quantization=self.config.quantization, **common,
         )  # fmt: skip
+        self._source_weights = len(list(self.parameters()))
 
     def train(self, mode: bool = True) -> "FrozenBackbone":
         return super().train(mode and self.is_adapted)
 
-    def state_dict(self, *args: Any, destination: dict | None = None, **kwargs: Any) -> dict:
-        """What was trained: adapters."""
-        prefix = kwargs.get("prefix", "")
-        own = super().state_dict(*args, **kwargs) if self.is_adapted else {}
-        trained = {prefix + name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        destination = {} if destination is None else destination
-        destination.update({name: value for name, value in own.items() if name in trained})
-        return destination
+    def state_dict(self, *, destination: dict | None = None, **kwargs: Any) -> dict:
+        """Nothing, or everything once there are adapters: PEFT picks them from it, to save and to load them."""
+        if self.is_adapted:
+            return super().state_dict(destination=destination, **kwargs)
+        return {} if destination is None else destination
 
     def encode(self, frames: Tensor, instructions: list[str]) -> Tensor:
         """Features of the frames of decisions, as `frame_encoding` says: each by itself, or those of a row together.
@@ -148,22 +150,31 @@ class FrozenBackbone(nn.Module):
             (B, F, T, D) float32.
         """
         self.load()
-        between = torch.tensor(chat_prompt(self.processor, "").between, device=visual.device)
+        between = torch.tensor(self._between, device=visual.device)
         with self._precisely(visual.device):
+            self._forget_outdated_prefixes()
             prefixes = {text: self._prefix(text, visual.device) for text in dict.fromkeys(instructions)}
             return self.text.read_pictures(visual, grid, [prefixes[text] for text in instructions], between).float()
 
     def _prefix(self, instruction: str, device: torch.device) -> Prefix:
-        """The instruction as the text layers have read it: once, unless adapters change what they read."""
+        """The instruction as the text layers have read it: once, unless adapters are being trained on it."""
         prefix = self._prefixes.pop(instruction, None)
         if prefix is None:
             token_ids = torch.tensor(chat_prompt(self.processor, instruction).prefix, device=device)
             prefix = self.text.read_prefix(token_ids)
-        if not self.is_adapted:
+        if not torch.is_grad_enabled():
             self._prefixes[instruction] = prefix
             if len(self._prefixes) > KEPT_PREFIXES:
                 self._prefixes.popitem(last=False)
         return prefix
+
+    def _forget_outdated_prefixes(self) -> None:
+        """Adapters change what is read when they are added, loaded, trained or disabled."""
+        adapters = [p._version if p.requires_grad else None for p in self.text.parameters()]
+        # A gradient announces a change that fused optimizers don't count in the version.
+        if torch.is_grad_enabled() or adapters != self._prefixes_read_by:
+            self._prefixes.clear()
+            self._prefixes_read_by = adapters
 
     @contextmanager
     def _precisely(self, device: torch.device) -> Iterator[None]:

@@ -29,8 +29,8 @@ def load_part[Part: PreTrainedModel](
     name = source["pretrained_model_name_or_path"]
     if quantization != "none" and not is_bitsandbytes_available():
         raise ValueError(
-            f"--policy.quantization={quantization} needs bitsandbytes: pip install bitsandbytes, "
-            "or pass --policy.quantization=none"
+            f"a {quantization} backbone needs bitsandbytes: pip install bitsandbytes, or pass "
+            "--policy.quantization=none --policy.vision_quantization=none"
         )
     try:
         model, loading = part.from_pretrained(
@@ -39,7 +39,7 @@ def load_part[Part: PreTrainedModel](
             key_mapping={rf"^{prefix}\.": ""},
             dtype=dtype,
             device_map={"": device},
-            quantization_config=_quantization_config(quantization, dtype),
+            quantization_config=quantization_config(quantization, dtype, keep=[]),
             output_loading_info=True,
         )
     except (OSError, SafetensorError) as error:
@@ -53,16 +53,16 @@ def load_part[Part: PreTrainedModel](
     return model.requires_grad_(False).eval()
 
 
-def _quantization_config(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    skip: list[str] = []  # given, or transformers keeps the last module it finds unquantised
+def quantization_config(quantization: str, dtype: torch.dtype, keep: list[str]) -> BitsAndBytesConfig | None:
+    """transformers' config of a quantisation; modules named in `keep` stay as they are (None: the last one does)."""
     if quantization == "4bit":
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=skip,
+            llm_int8_skip_modules=keep,
         )
     if quantization == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=keep)
     return None

@@ -210,4 +210,4 @@ from lerobot_qwenvla.backbone import FrozenBackbone
 FrozenBackbone(QwenVLAConfig(backbone={str(backbone_dir)!r}, vlm_layer=4, device="cpu")).load()
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert "ValueError: --policy.quantization=4bit needs bitsandbytes: pip install bitsandbytes" in run.stderr
+    assert "ValueError: a 4bit backbone needs bitsandbytes: pip install bitsandbytes" in run.stderr

@@ -273,6 +273,15 @@ def test_when_and_how_frames_are_encoded_changes_no_action(pixel_dataset, make_t
         torch.testing.assert_close(action, chunk[:, step % 3], atol=1e-4, rtol=0)
 
 
+def test_eager_caching_reads_guided_frames_with_both_instructions(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset, frame_caching="eager", instruction_dropout=0.1, guidance_scale=2.0)
+    for observation in episode(steps=2, batch=2):
+        policy.select_action(observation)
+    policy.select_action(episode(steps=1, batch=2)[0])
+    newest = policy.cache._frames[1, SCREEN][-1]
+    assert set(newest.features) == {"go", ""}
+
+
 def test_eager_caching_leaves_one_frame_to_a_decision(pixel_dataset, make_trainee):
     policy = make_trainee(pixel_dataset, frame_caching="eager", n_action_steps=6)
     looked_at = []
