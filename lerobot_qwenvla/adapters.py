@@ -1,12 +1,11 @@
 """Where PEFT puts adapters into a policy, and where it must not."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from peft import PeftConfig
+from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
-
-if TYPE_CHECKING:
-    from peft import PeftConfig
 
 # The vision tower multiplies patches by the first's weight itself, and tabulates the second once: an adapter around
 # either would learn nothing.
@@ -25,15 +24,13 @@ def default_adapters(**parts: nn.Module) -> dict[str, Any]:
     return {"target_modules": "|".join(layers), "modules_to_save": []}
 
 
-def check_adapters(config: "PeftConfig", *, has_features: bool) -> None:
+def check_adapters(config: PeftConfig, *, has_features: bool) -> None:
     """Refuses what PEFT would accept but could not train.
 
     Raises:
         ValueError: The backbone is to be trained on precomputed features or as a whole, or a module of it is named that
             adapters can't change.
     """
-    from peft.tuners.tuners_utils import check_target_module_exists  # PEFT is optional
-
     targets, full = config.target_modules, config.modules_to_save or []
     if has_features and any("backbone" in name or name == "all-linear" for name in (str(targets), *full)):
         raise ValueError(

@@ -41,7 +41,7 @@ class QwenVLAConfig(PreTrainedConfig):
         }
     )
 
-    # --- Backbone: always frozen, never part of a checkpoint, restored from here ---
+    # --- Backbone: frozen (but for adapters), never part of a checkpoint, restored from here ---
     # Hub name or local folder of a Qwen3-VL, and the Hub revision (branch, tag or commit) to take.
     backbone: str = "Qwen/Qwen3-VL-2B-Instruct"
     backbone_revision: str | None = None

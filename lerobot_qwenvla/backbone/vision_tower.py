@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import PreTrainedConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionAttention,
     Qwen3VLVisionModel,
@@ -21,6 +22,10 @@ class VisionTower(Qwen3VLVisionModel):
     """
 
     _keys_to_ignore_on_load_unexpected = [r"language_model\.", r"lm_head\."]  # noqa: RUF012
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self._tables: dict[tuple[Grid, torch.device], tuple[Tensor, tuple[Tensor, Tensor]]] = {}
 
     def look(self, patches: Tensor, grid: Grid) -> Tensor:
         """What the text layers need to know of pictures.
@@ -50,12 +55,12 @@ class VisionTower(Qwen3VLVisionModel):
     def _position_tables(self, grid: Grid) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Learned positions (S, W), and cosine and sine of the rotation (S, head size)."""
         device = self.pos_embed.weight.device
-        tables = self.__dict__.setdefault("_tables", {})
-        if (grid, device) not in tables:
-            grid_thw = torch.tensor([[1, *grid]], device=device)
-            angle = self.rot_pos_emb(grid_thw).repeat(1, 2)
-            tables[grid, device] = self.fast_pos_embed_interpolate(grid_thw).detach(), (angle.cos(), angle.sin())
-        return tables[grid, device]
+        if (grid, device) not in self._tables:
+            with torch.inference_mode(False), torch.no_grad():  # they outlive this call, and may be trained with
+                grid_thw = torch.tensor([[1, *grid]], device=device)
+                angle = self.rot_pos_emb(grid_thw).repeat(1, 2)
+                self._tables[grid, device] = self.fast_pos_embed_interpolate(grid_thw), (angle.cos(), angle.sin())
+        return self._tables[grid, device]
 
 
 def _attend(attention: Qwen3VLVisionAttention, hidden: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
