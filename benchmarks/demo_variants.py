@@ -52,10 +52,11 @@ def stages(name: str, demo: DemoConfig, folder: Path) -> list[Stage]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("variants", nargs="+", choices=VARIANTS)
-    demo, folder, results = DemoConfig(), Path("outputs/demo-variants"), {}
-    for name in parser.parse_args().variants:
-        run_stages(stages(name, demo, folder), folder)
-        evaluation = json.loads((folder / f"evaluate-{name}" / "eval_info.json").read_text())
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/demo-variants"))
+    args, demo, results = parser.parse_args(), DemoConfig(), {}
+    for name in args.variants:
+        run_stages(stages(name, demo, args.output_dir), args.output_dir)
+        evaluation = json.loads((args.output_dir / f"evaluate-{name}" / "eval_info.json").read_text())
         successes = [bool(s) for task in evaluation["per_task"] for s in task["metrics"]["successes"]]
         results[name] = {
             "success": sum(successes) / len(successes),
