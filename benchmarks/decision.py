@@ -5,8 +5,8 @@
 
 The stock way is transformers' own model: all text layers and the language head over one prompt with three pictures,
 `output_hidden_states`, and a context that is projected again at every solver step. Its weights are of the same type as
-the policy's. The three alternate in one process. Prints one JSON line: medians in milliseconds, parts of the first and the
-last, median ratios `over_reencode` and `over_stock`, and how far the policy's features of the three pictures in one
+the policy's. The three alternate in one process. Prints one JSON line: medians in milliseconds, parts of the first and
+the last, median ratios `over_reencode` and `over_stock`, and how far the policy's features of the pictures in one
 prompt are from the stock ones.
 """
 

@@ -65,7 +65,7 @@ class ExpertLayer(nn.Module):
 
     def _cross(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Queries do not see each other, so the K draws of an observation stand in a row behind its one context."""
-        in_a_row = tokens.reshape(len(keys), -1, tokens.shape[-1])  # (B, K·T, D)
+        in_a_row = tokens.reshape(keys.shape[0], -1, tokens.shape[-1])  # (B, K·T, D)
         return self.attention(in_a_row, keys, values, is_causal=False).view_as(tokens)
 
 

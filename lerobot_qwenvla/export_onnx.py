@@ -23,6 +23,7 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from lerobot_qwenvla.backbone import UnloadedBackbone
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.expert import KeysValues
 from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
@@ -167,8 +168,7 @@ def _to_onnx(module: nn.Module, inputs_of: InputsOf) -> "onnx_ir.Model":
     shapes = {name: {0: batch} if value.ndim else {} for name, value in inputs.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates what its own exporter uses
-        # Strict, because `len(tensor)` would fix the batch size otherwise.
-        program = torch.export.export(module, (), {"inputs": inputs}, dynamic_shapes={"inputs": shapes}, strict=True)
+        program = torch.export.export(module, (), {"inputs": inputs}, dynamic_shapes={"inputs": shapes})
         names = {"input_names": list(inputs), "output_names": list(module(inputs))}
         return torch.onnx.export(program, dynamo=True, verbose=False, **names).model
 
@@ -245,7 +245,7 @@ def _load_policy() -> QwenVLAPolicy:
         if config.use_peft:
             raise ValueError("adapters without their base; merge them first (docs/lora.md)")
         config.device, config.compile_model = "cpu", False
-        return QwenVLAPolicy.from_pretrained(path, config=config)
+        return QwenVLAPolicy.from_pretrained(path, config=config, backbone=UnloadedBackbone(config))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"--policy.path={path}: {' '.join(str(error).split())}") from error
 

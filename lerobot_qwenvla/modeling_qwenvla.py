@@ -47,13 +47,20 @@ class QwenVLAPolicy(PreTrainedPolicy):
     config_class = QwenVLAConfig
     name = "qwenvla"
 
-    def __init__(self, config: QwenVLAConfig, dataset_meta: LeRobotDatasetMetadata | None = None, **_: Any) -> None:
+    def __init__(
+        self,
+        config: QwenVLAConfig,
+        dataset_meta: LeRobotDatasetMetadata | None = None,
+        backbone: FrozenBackbone | None = None,
+        **_: Any,
+    ) -> None:
+        """`dataset_meta` is what it will train on; `backbone` takes the place of the one the config names."""
         super().__init__(config)
         config.validate_settings()
         config.validate_features()
         if dataset_meta is not None:
             check_statistics(config, dataset_meta.stats)
-        self.backbone = FrozenBackbone(config)
+        self.backbone = backbone or FrozenBackbone(config)
         # What PEFT asks before it looks for quantised layers.
         self.is_loaded_in_4bit = "4bit" in (config.quantization, config.vision_quantization)
         self.is_loaded_in_8bit = "8bit" in (config.quantization, config.vision_quantization)

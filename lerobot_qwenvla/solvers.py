@@ -25,7 +25,7 @@ def integrate(velocity: Velocity, noise: Tensor, num_steps: int, solver: str) ->
     times = torch.linspace(1.0, 0.0, num_steps + 1, device=noise.device)
     x_t = noise
     for start, end in pairwise(times):
-        x_t = step(velocity, x_t, start.expand(len(noise)), end.expand(len(noise)), end - start)
+        x_t = step(velocity, x_t, start.expand(noise.shape[0]), end.expand(noise.shape[0]), end - start)
     return x_t
 
 

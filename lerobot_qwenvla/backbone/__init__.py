@@ -1,5 +1,5 @@
 """The frozen Qwen3-VL: pictures and an instruction in, hidden states of the picture tokens out."""
 
-from lerobot_qwenvla.backbone.frozen_backbone import FrozenBackbone
+from lerobot_qwenvla.backbone.frozen_backbone import FrozenBackbone, UnloadedBackbone
 
-__all__ = ["FrozenBackbone"]
+__all__ = ["FrozenBackbone", "UnloadedBackbone"]

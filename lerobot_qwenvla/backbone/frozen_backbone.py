@@ -184,3 +184,10 @@ class FrozenBackbone(nn.Module):
             torch.set_grad_enabled(torch.is_grad_enabled() and self.is_adapted),
         ):
             yield
+
+
+class UnloadedBackbone(FrozenBackbone):
+    """Knows the sizes of its features and never reads weights: for policies that are not asked to look."""
+
+    def load(self) -> None:
+        pass

@@ -7,7 +7,6 @@ as on CUDA, attention never holds its matrix of scores.
 
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from transformers import PreTrainedModel
 
-from lerobot_qwenvla.backbone import FrozenBackbone
+from lerobot_qwenvla.backbone import FrozenBackbone, UnloadedBackbone
 from lerobot_qwenvla.backbone.text_layers import TextLayers
 from lerobot_qwenvla.backbone.vision_tower import VisionTower
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
@@ -39,12 +38,23 @@ def hollow_policy(config: QwenVLAConfig, *, precomputed: bool = False) -> QwenVL
         ValueError: As the policy itself.
     """
     config = replace(config, device="cpu", compile_model=False)
-    load = (lambda backbone: None) if precomputed else _load_hollow
-    with FakeTensorMode(allow_non_fake_inputs=True), patch.object(FrozenBackbone, "load", load):
-        policy = QwenVLAPolicy(config)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        policy = QwenVLAPolicy(config, backbone=(UnloadedBackbone if precomputed else HollowBackbone)(config))
     if precomputed:
         policy.feature_store = BlankFeatures(policy)
     return policy
+
+
+class HollowBackbone(FrozenBackbone):
+    """Makes weights without memory where others are read."""
+
+    def load(self) -> None:
+        if self.vision is None:
+            dtype = getattr(torch, self.config.dtype)
+            vision = VisionTower._from_config(self.vlm_config.vision_config, dtype=dtype)
+            text = TextLayers._from_config(self.vlm_config.text_config, dtype=dtype)
+            self.vision = _frozen(vision, self.config.vision_quantization)
+            self.text = _frozen(text, self.config.quantization)
 
 
 class BlankFeatures:
@@ -105,15 +115,6 @@ class EightBitLinear(nn.Module):
 
 
 STORED_AS = {"4bit": FourBitLinear, "8bit": EightBitLinear}
-
-
-def _load_hollow(backbone: FrozenBackbone) -> None:
-    config, vlm = backbone.config, backbone.vlm_config
-    dtype = getattr(torch, config.dtype)
-    vision = VisionTower._from_config(vlm.vision_config, dtype=dtype)
-    text = TextLayers._from_config(vlm.text_config, dtype=dtype)
-    backbone.vision = _frozen(vision, config.vision_quantization)
-    backbone.text = _frozen(text, config.quantization)
 
 
 def _frozen[Part: PreTrainedModel](part: Part, quantization: str) -> Part:

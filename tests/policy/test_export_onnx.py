@@ -55,7 +55,7 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 
 def test_exported_chunk_is_the_policys_chunk(make_policy, tmp_path):
     cameras = {SCREEN: (64, 64), MAP: (96, 32)}
-    policy = make_policy(cameras, state=0, solver="rk4", num_inference_steps=3, token_pooling="learned")
+    policy = make_policy(cameras, state=0, solver="heun", num_inference_steps=3, token_pooling="learned")
     assert export(policy, "chunk", tmp_path)["chunk"] < 1e-5
     batch, inputs = observed(policy)
     noise = torch.randn(BATCH, 6, 5)
@@ -65,7 +65,7 @@ def test_exported_chunk_is_the_policys_chunk(make_policy, tmp_path):
         fed = {name: value[:rows] for name, value in {**inputs, "noise": noise.numpy()}.items()}
         np.testing.assert_allclose(chunk.run([ACTION], fed)[0], expected[:rows], atol=1e-5)
     noted = chunk.get_modelmeta().custom_metadata_map
-    assert (noted["solver"], noted["chunk_size"], noted["vlm_layer"]) == ("rk4", "6", "4")
+    assert (noted["solver"], noted["chunk_size"], noted["vlm_layer"]) == ("heun", "6", "4")
 
 
 def test_steps_by_hand_make_the_policys_chunk(make_policy, tmp_path):
