@@ -6,6 +6,7 @@ from typing import Any
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature, PreTrainedConfig
 from lerobot.optim import AdamWConfig, CosineDecayWithWarmupSchedulerConfig
 from lerobot.policies.rtc import RTCConfig
+from lerobot.utils.constants import ACTION
 
 from lerobot_qwenvla.context import POOLINGS
 from lerobot_qwenvla.feature_store import camera_of_column
@@ -72,6 +73,8 @@ class QwenVLAConfig(PreTrainedConfig):
     instruction_dropout: float = 0.0
 
     # --- Action expert ---
+    # Names of the action's channels, taken from the dataset: a checkpoint is not trained on with others by mistake.
+    action_names: list[str] | None = None
     # Actions predicted at once, and how many of them are executed before looking again.
     chunk_size: int = 50
     n_action_steps: int = 10
@@ -129,14 +132,22 @@ class QwenVLAConfig(PreTrainedConfig):
         return None
 
     def set_dataset_feature_metadata(self, dataset_features: dict[str, dict[str, Any]]) -> None:
-        """Reads a dataset of precomputed features as the cameras they were computed from.
+        """Takes up what LeRobot does not: the names of the actions, and the cameras behind precomputed features.
 
         LeRobot calls this with the dataset's features before it builds the policy, so that a checkpoint trained on
         precomputed features has the same inputs as one trained on pictures.
 
         Raises:
-            ValueError: The features were computed by another backbone or with other settings than this config's.
+            ValueError: The checkpoint was trained on other actions, or the features were computed by another backbone
+                or with other settings than this config's.
         """
+        names = dataset_features[ACTION]["names"]
+        if self.action_names and names != self.action_names:
+            raise ValueError(
+                f"the policy was trained on the actions {self.action_names}, the dataset has {names}; "
+                "convert it in the same way, train from scratch, or pass --policy.action_names=null"
+            )
+        self.action_names = names if isinstance(names, list) else None
         for column, feature in dataset_features.items():
             if camera := camera_of_column(column):
                 self._check_feature_settings(column, feature["info"])

@@ -276,7 +276,13 @@ class QwenVLAPolicy(PreTrainedPolicy):
     def _load_as_safetensor(cls, model: "QwenVLAPolicy", model_file: str, map_location: str, strict: bool):
         if not Path(model_file).is_file():
             raise ValueError(f"{model_file}: missing; is this the pretrained_model folder of a qwenvla checkpoint?")
-        return super()._load_as_safetensor(model, model_file, map_location, strict=True)
+        try:
+            return super()._load_as_safetensor(model, model_file, map_location, strict=True)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{model_file} is not of this policy: backbone, cameras, state, actions and expert must be those it "
+                f"was trained with. {' '.join(str(error).split())}"
+            ) from error
 
 
 def _expect_no_backbone(policy: QwenVLAPolicy, incompatible_keys: Any) -> None:

@@ -60,7 +60,8 @@ class TextLayers(Qwen3VLTextModel):
         deepstack = [deepstack[:, :, k].flatten(1, 2)[:, :length] for k in range(levels - 1)]
 
         position = lengths[:, None] + picture_positions(grid, frames, gap.shape[2], visual.device)[:, None, :length]
-        is_text = torch.arange(int(lengths.max()), device=visual.device) < lengths[:, None]  # (B, P)
+        longest = max(len(prefix) for prefix in prefixes)
+        is_text = torch.arange(longest, device=visual.device) < lengths[:, None]  # (B, P)
         causal = torch.ones(length, length, dtype=torch.bool, device=visual.device).tril()
         mask = torch.cat([is_text[:, None].expand(-1, length, -1), causal.expand(batch, -1, -1)], dim=2)[:, None]
         hidden = self._run(embeddings, position, mask, _cache_of(prefixes), deepstack)

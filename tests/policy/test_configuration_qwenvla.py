@@ -12,6 +12,13 @@ def test_frames_reach_back_by_the_frame_skip(make_config):
     [
         ("quantization", "3bit", "--policy.quantization must be one of none, 4bit, 8bit, got '3bit'"),
         ("dtype", "float16", "--policy.dtype must be one of float32, bfloat16, got 'float16'"),
+        ("vision_quantization", "16bit", "--policy.vision_quantization must be one of none, 4bit, 8bit, got '16bit'"),
+        ("frame_encoding", "video", "--policy.frame_encoding must be one of per_frame, joint, got 'video'"),
+        ("frame_caching", "always", "--policy.frame_caching must be one of lazy, eager, got 'always'"),
+        ("token_pooling", "max", "--policy.token_pooling must be one of none, average, learned, got 'max'"),
+        ("noise_draws", 0, "--policy.noise_draws must be at least 1, got 0"),
+        ("instruction_dropout", -0.1, "--policy.instruction_dropout must be between 0 and 1, got -0.1"),
+        ("guidance_scale", 3.0, "--policy.guidance_scale=3.0 needs a policy trained with instructions hidden"),
         ("vlm_layer", 0, "--policy.vlm_layer must be at least 1, got 0"),
         ("num_frames", 0, "--policy.num_frames must be at least 1, got 0"),
         ("chunk_size", 0, "--policy.chunk_size must be at least 1, got 0"),

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lerobot_qwenvla.expert import ActionExpert, ExpertLayer, time_embedding
+from lerobot_qwenvla.solvers import SOLVERS, integrate
 
 ACTIONS = 3
 
@@ -76,6 +77,17 @@ def test_checkpointing_changes_no_gradient():
         expert(X_T, TIME, expert.context_keys_values(CONTEXT)).square().sum().backward()
         gradients.append([p.grad for p in expert.parameters()])
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_context_computed_once_is_context_computed_at_every_step(solver):
+    expert = make_expert()
+    once = expert.context_keys_values(CONTEXT)
+    chunks = [
+        integrate(lambda x_t, time, kv=kv: expert(x_t, time, kv or expert.context_keys_values(CONTEXT)), X_T, 3, solver)
+        for kv in (once, None)
+    ]
+    assert torch.equal(*chunks)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

@@ -8,6 +8,7 @@ from lerobot.policies.factory import make_policy
 from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors.torch import load_file, save_file
 
+from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
 from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.observation import DEFAULT_INSTRUCTION
 
@@ -98,8 +99,36 @@ def test_checkpoint_without_one_of_its_weights_is_refused(pixel_dataset, make_tr
     weights = load_file(tmp_path / "model.safetensors")
     del weights["expert.position"]
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(RuntimeError, match=r"expert\.position"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not of this policy.*expert\.position"):
         QwenVLAPolicy.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("other", [{"expert_width": 32}, {"token_pooling": "learned"}, {"expert_layers": 4}])
+def test_checkpoint_of_another_policy_is_refused(pixel_dataset, make_trainee, tmp_path, other):
+    make_trainee(pixel_dataset).save_pretrained(tmp_path)
+    config = PreTrainedConfig.from_pretrained(tmp_path)
+    for name, value in other.items():
+        setattr(config, name, value)
+    with pytest.raises(ValueError, match=r"is not of this policy: backbone, cameras, state, actions and expert"):
+        QwenVLAPolicy.from_pretrained(tmp_path, config=config)
+
+
+def test_checkpoint_of_another_backbone_is_refused(pixel_dataset, make_trainee, tmp_path):
+    make_trainee(pixel_dataset).save_pretrained(tmp_path / "checkpoint")
+    config = PreTrainedConfig.from_pretrained(tmp_path / "checkpoint")
+    config.backbone = str(make_tiny_backbone(tmp_path / "wider", width=128))
+    with pytest.raises(ValueError, match=r"is not of this policy: backbone.*size mismatch"):
+        QwenVLAPolicy.from_pretrained(tmp_path / "checkpoint", config=config)
+
+
+def test_checkpoint_of_other_actions_is_refused(pixel_dataset, make_trainee, tmp_path):
+    policy = make_trainee(pixel_dataset)
+    assert policy.config.action_names == [f"channel.{i}" for i in range(5)]
+    policy.save_pretrained(tmp_path)
+    config = PreTrainedConfig.from_pretrained(tmp_path)
+    features = {**pixel_dataset.meta.features, ACTION: {**pixel_dataset.meta.features[ACTION], "names": list("abcde")}}
+    with pytest.raises(ValueError, match=r"trained on the actions \['channel.0'.*the dataset has \['a', 'b'"):
+        config.set_dataset_feature_metadata(features)
 
 
 def test_folder_that_is_no_checkpoint_is_refused(pixel_dataset, make_trainee, tmp_path):
