@@ -141,13 +141,15 @@ class QwenVLAConfig(PreTrainedConfig):
             ValueError: The checkpoint was trained on other actions, or the features were computed by another backbone
                 or with other settings than this config's.
         """
-        names = dataset_features[ACTION]["names"]
+        names = dataset_features.get(ACTION, {}).get("names")
+        if isinstance(names, dict):  # {"motors": [...]}
+            names = [name for group in names.values() for name in group]
         if self.action_names and names != self.action_names:
             raise ValueError(
                 f"the policy was trained on the actions {self.action_names}, the dataset has {names}; "
                 "convert it in the same way, train from scratch, or pass --policy.action_names=null"
             )
-        self.action_names = names if isinstance(names, list) else None
+        self.action_names = names
         for column, feature in dataset_features.items():
             if camera := camera_of_column(column):
                 self._check_feature_settings(column, feature["info"])
@@ -161,7 +163,9 @@ class QwenVLAConfig(PreTrainedConfig):
 
     def _check_feature_settings(self, column: str, computed_with: dict[str, Any]) -> None:
         for name, wanted in self.feature_settings().items():
-            if (got := computed_with.get(name)) != wanted:
+            if name not in computed_with:
+                raise ValueError(f"the dataset's {column} does not say its {name}; run qwenvla-cache-features again")
+            if (got := computed_with[name]) != wanted:
                 raise ValueError(
                     f"the dataset's {column} was computed with {name}={got!r}, but the policy has {wanted!r}; "
                     f"pass --policy.{name}={got} or run qwenvla-cache-features again"

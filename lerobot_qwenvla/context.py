@@ -8,9 +8,8 @@ POOLINGS = ("none", "average", "learned")
 # Pooling makes one token of POOL_STRIDE × POOL_STRIDE neighbours.
 POOL_STRIDE = 2
 
-# Normalisation puts every state seen in training into [-1, 1]. A channel that never moved there (a key never pressed)
-# has no range, and the first time it moves would otherwise be a number in the billions.
-STATE_LIMIT = 2.0
+# Normalised states are about 1, at most a few; what is far beyond was not seen in training and must not flood the rest.
+STATE_LIMIT = 10.0
 
 Features = dict[str, Tensor]  # per camera (B, F, T, D)
 

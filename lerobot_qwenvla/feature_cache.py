@@ -21,7 +21,8 @@ Key = tuple[Hashable, str]  # environment, camera
 @dataclass(eq=False)
 class _Frame:
     step: int
-    image: Tensor  # (C, H, W)
+    grid: tuple[int, int]  # rows and columns of tokens
+    image: Tensor | None  # (C, H, W), until looked at
     visual: Tensor | None = None  # (1 + K, T, D), once looked at
     features: dict[str, Tensor] = field(default_factory=dict)  # instruction → (T, D), once read
 
@@ -48,11 +49,13 @@ class FeatureCache:
 
     def push(self, images: dict[str, Tensor], envs: Sequence[Hashable]) -> None:
         """Adds the current step's frame of every environment.  # per camera (B, C, H, W); B environments"""
+        grids = {camera: self.backbone.token_grid(batch.shape[1:]) for camera, batch in images.items()}
         for row, env in enumerate(envs):
             step = self._steps[env] = self._steps.get(env, -1) + 1
             for camera, batch in images.items():
                 frames = self._frames.setdefault((env, camera), deque())
-                frames.append(_Frame(step, batch[row]))
+                # A copy: the caller may fill its tensor with the next picture before this one is looked at.
+                frames.append(_Frame(step, grids[camera], batch[row].clone()))
                 # Keep the newest frame that is old enough for the oldest one a decision looks at.
                 while len(frames) > 1 and frames[1].step <= step + self.frame_offsets[0]:
                     frames.popleft()
@@ -78,14 +81,15 @@ class FeatureCache:
         Returns:
             Per camera (B, F, T, D).
         """
+        # All windows first, so that an episode that another thread ends meanwhile is still decided on as a whole.
+        windows_of = {camera: [self._window(env, camera) for env in envs] for camera in self._cameras(envs)}
         features = {}
-        for camera in self._cameras(envs):
-            windows = [self._window(env, camera) for env in envs]
+        for camera, windows in windows_of.items():
             distinct = {frame for window in windows for frame in window}
             self.hits += len(distinct) - self._look(windows)
             if self.joint:
                 visual = torch.stack([torch.stack([frame.visual for frame in window]) for window in windows])
-                features[camera] = self.backbone.read(visual, instructions, self._grid(windows))
+                features[camera] = self.backbone.read(visual, instructions, windows[0][0].grid)
             else:
                 self._read_missing(windows, instructions)
                 rows = zip(windows, instructions, strict=True)
@@ -115,7 +119,7 @@ class FeatureCache:
         if missing:
             visual = self.backbone.look(torch.stack([frame.image for frame in missing]))
             for frame, one in zip(missing, visual, strict=True):
-                frame.visual = one
+                frame.visual, frame.image = one, None
         self.misses += len(missing)
         return len(missing)
 
@@ -125,9 +129,6 @@ class FeatureCache:
         missing = list(dict.fromkeys(missing))
         if missing:
             visual = torch.stack([frame.visual for frame, _ in missing])[:, None]  # one frame a sequence
-            features = self.backbone.read(visual, [text for _, text in missing], self._grid(windows))[:, 0]
+            features = self.backbone.read(visual, [text for _, text in missing], windows[0][0].grid)[:, 0]
             for (frame, text), one in zip(missing, features, strict=True):
                 frame.features[text] = one
-
-    def _grid(self, windows: list[list[_Frame]]) -> tuple[int, int]:
-        return self.backbone.token_grid(windows[0][0].image.shape)

@@ -16,20 +16,21 @@ from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.policies import PreTrainedPolicy
 from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
 from lerobot.policies.rtc import RTCProcessor
-from lerobot.utils.constants import ACTION, OBS_STATE
+from lerobot.utils.constants import ACTION
 from torch import Tensor, nn
 
 from lerobot_qwenvla.adapters import check_adapters, default_adapters
 from lerobot_qwenvla.backbone import FrozenBackbone
+from lerobot_qwenvla.checkpoint import check_trained_with, expect_no_backbone
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.context import CameraProjector, ContextProjector, Features
 from lerobot_qwenvla.expert import ActionExpert, KeysValues
 from lerobot_qwenvla.feature_cache import FeatureCache
 from lerobot_qwenvla.feature_store import FeatureStore, column_of_camera
-from lerobot_qwenvla.observation import instructions_of, pictures_of
+from lerobot_qwenvla.observation import instructions_of, pictures_of, state_of
 from lerobot_qwenvla.parameter_report import parameter_report
 from lerobot_qwenvla.solvers import Velocity, integrate
-from lerobot_qwenvla.statistics import check_statistics
+from lerobot_qwenvla.statistics import check_statistics, with_ranges
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class QwenVLAPolicy(PreTrainedPolicy):
         config.validate_features()
         if dataset_meta is not None:
             check_statistics(config, dataset_meta.stats)
+            # lerobot-train overrides the statistics of a checkpoint it goes on from by these.
+            dataset_meta.stats = with_ranges(config, dataset_meta.stats)
         self.backbone = backbone or FrozenBackbone(config)
         # What PEFT asks before it looks for quantised layers.
         self.is_loaded_in_4bit = "4bit" in (config.quantization, config.vision_quantization)
@@ -89,7 +92,7 @@ class QwenVLAPolicy(PreTrainedPolicy):
         )
         if config.compile_model:
             self.expert.compile()
-        self.register_load_state_dict_post_hook(_expect_no_backbone)
+        self.register_load_state_dict_post_hook(expect_no_backbone)
         self.cache = FeatureCache(self.backbone, config.frame_offsets, joint=config.frame_encoding == "joint")
         self.action_queue: deque[Tensor] = deque()
         self.init_rtc_processor()
@@ -162,7 +165,7 @@ class QwenVLAPolicy(PreTrainedPolicy):
         is_real = ~batch["action_is_pad"] if "action_is_pad" in batch else torch.ones_like(error, dtype=torch.bool)
         if reduction == "none":  # an episode's last step still has one real action
             return (error * is_real).sum(1) / is_real.sum(1), {}
-        return error[is_real].mean(), {}
+        return (error * is_real).sum() / is_real.sum(), {}
 
     @torch.inference_mode(False)  # in which real-time chunking could not differentiate
     @torch.no_grad()
@@ -217,15 +220,26 @@ class QwenVLAPolicy(PreTrainedPolicy):
             raise ValueError("real-time chunking takes whole chunks from predict_action_chunk; unset rtc_config")
         self.eval()
         if self.action_queue:
-            images, instructions = pictures_of(batch, self.config, self.backbone), self._instructions(batch)
-            envs = list(range(len(self.action_queue[0])))
-            self.cache.push(images, envs)
-            if self.config.frame_caching == "eager" and -len(self.action_queue) in self.config.frame_offsets:
-                self.cache.encode(instructions, envs * (len(instructions) // len(envs)))
+            self._remember(batch)
         else:
             chunk = self.predict_action_chunk(batch, noise)
             self.action_queue.extend(chunk[:, : self.config.n_action_steps].unbind(1))
         return self.action_queue.popleft()
+
+    def _remember(self, batch: dict[str, Any]) -> None:
+        """Keeps the frame of a step that needs no decision, for those that will look back to it."""
+        images = pictures_of(batch, self.config, self.backbone)
+        picture = next(iter(images.values()))
+        if len(picture) != len(self.action_queue[0]):
+            raise ValueError(
+                f"got {len(picture)} observations, but decided for {len(self.action_queue[0])}; call reset() between"
+            )
+        if picture.ndim == 5:  # the next decision gets all its frames
+            return
+        envs, instructions = list(range(len(picture))), self._instructions(batch)
+        self.cache.push(images, envs)
+        if self.config.frame_caching == "eager" and -len(self.action_queue) in self.config.frame_offsets:
+            self.cache.encode(instructions, envs * (len(instructions) // len(envs)))
 
     def _instructions(self, batch: dict[str, Any]) -> list[str]:
         """What the frames of a decision are read with: B instructions, and for guidance once more with none."""
@@ -236,11 +250,7 @@ class QwenVLAPolicy(PreTrainedPolicy):
     def _keys_values(self, features: Features, batch: dict[str, Any]) -> KeysValues:
         """Context of features (R·B rows: every one of B observations was read R times) and state."""
         rows = len(next(iter(features.values())))
-        state = batch.get(OBS_STATE)
-        if self.config.robot_state_feature is None:
-            state = None
-        elif state.ndim == 3:  # (B, F, S): only the current state
-            state = state[:, -1]
+        state = state_of(batch, self.config)
         if state is not None:
             state = state.repeat(rows // len(state), 1)
         dropout = self.config.state_dropout if self.training else float(self.config.state_dropout == 1)
@@ -255,6 +265,8 @@ class QwenVLAPolicy(PreTrainedPolicy):
         hidden = torch.rand(len(instructions)) < (self.config.instruction_dropout if self.training else 0.0)
         instructions = [HIDDEN_INSTRUCTION if h else text for text, h in zip(instructions, hidden, strict=True)]
         images = pictures_of(batch, self.config, self.backbone)
+        if len(images) < len(self.config.image_features):
+            raise ValueError(f"training needs {sorted(self.config.image_features)}, the batch has {sorted(images)}")
         return {camera: self.backbone.encode(frames, instructions) for camera, frames in images.items()}
 
     def _decision_features(self, batch: dict[str, Any], instructions: list[str]) -> Features:
@@ -276,6 +288,7 @@ class QwenVLAPolicy(PreTrainedPolicy):
     def _load_as_safetensor(cls, model: "QwenVLAPolicy", model_file: str, map_location: str, strict: bool):
         if not Path(model_file).is_file():
             raise ValueError(f"{model_file}: missing; is this the pretrained_model folder of a qwenvla checkpoint?")
+        check_trained_with(Path(model_file).parent, model.config)
         try:
             return super()._load_as_safetensor(model, model_file, map_location, strict=True)
         except RuntimeError as error:
@@ -283,10 +296,3 @@ class QwenVLAPolicy(PreTrainedPolicy):
                 f"{model_file} is not of this policy: backbone, cameras, state, actions and expert must be those it "
                 f"was trained with. {' '.join(str(error).split())}"
             ) from error
-
-
-def _expect_no_backbone(policy: QwenVLAPolicy, incompatible_keys: Any) -> None:
-    """The backbone comes from its own source: a checkpoint without it is complete."""
-    incompatible_keys.missing_keys[:] = [
-        key for key in incompatible_keys.missing_keys if not key.startswith("backbone.")
-    ]

@@ -1,9 +1,11 @@
 """What a batch says about pictures and instructions, checked."""
 
 import logging
+from functools import cache
 from typing import Any
 
 import torch
+from lerobot.utils.constants import OBS_STATE
 from torch import Tensor
 
 from lerobot_qwenvla.backbone import FrozenBackbone
@@ -34,10 +36,33 @@ def pictures_of(batch: dict[str, Any], config: QwenVLAConfig, backbone: FrozenBa
     if not images:
         raise ValueError(f"no picture: got {sorted(batch)}, the policy looks at {sorted(config.image_features)}")
     for camera in config.image_features.keys() - images.keys():
-        logger.warning("%s is missing; deciding without it", camera)
+        _warn_of_missing(camera)
     for camera, pictures in images.items():
         _check_pictures(camera, pictures, config, backbone)
     return images
+
+
+def state_of(batch: dict[str, Any], config: QwenVLAConfig) -> Tensor | None:
+    """The current state (B, S); None where the policy has none, zeros where it never sees the one it has.
+
+    Raises:
+        ValueError: It is missing.
+    """
+    feature, state = config.robot_state_feature, batch.get(OBS_STATE)
+    if feature is None:
+        return None
+    if state is None and config.state_dropout == 1:
+        tensor = next(value for value in batch.values() if isinstance(value, Tensor) and value.ndim)
+        return torch.zeros(len(tensor), *feature.shape, device=tensor.device)
+    if state is None:
+        raise ValueError(f"no {OBS_STATE}: got {sorted(batch)}, the policy was trained with {feature.shape} of it")
+    return state[:, -1] if state.ndim == 3 else state  # (B, F, S): of frames
+
+
+@cache
+def _warn_of_missing(camera: str) -> None:
+    """Once, not at every step."""
+    logger.warning("%s is missing; deciding without it", camera)
 
 
 def _check_pictures(camera: str, pictures: Tensor, config: QwenVLAConfig, backbone: FrozenBackbone) -> None:
@@ -49,6 +74,8 @@ def _check_pictures(camera: str, pictures: Tensor, config: QwenVLAConfig, backbo
             f"{camera}: got pictures of {tuple(pictures.shape[-3:])}, the policy was trained on {tuple(trained)} "
             "(channels, height, width); resize or crop them to its aspect ratio"
         )
+    if pictures.ndim == 5 and pictures.shape[1] != config.num_frames:
+        raise ValueError(f"{camera}: got {pictures.shape[1]} frames, must be {config.num_frames}, or the current one")
     lowest, highest = torch.stack(pictures.aminmax()).tolist()
     if not (lowest > -1 and highest < 2):  # augmentation may leave [0, 1] a little; a NaN fails any comparison
         raise ValueError(f"{camera}: values from {lowest:g} to {highest:g}, must be in [0, 1] and finite")

@@ -10,8 +10,6 @@ from torch import Tensor
 Velocity = Callable[[Tensor, Tensor], Tensor]  # x_t (B, ...), time (B,) → (B, ...)
 
 SOLVERS = ("euler", "heun", "rk4")
-# How often a step of the solver asks for the velocity: what a step costs.
-VELOCITIES_PER_STEP = {"euler": 1, "heun": 2, "rk4": 4}
 
 
 def integrate(velocity: Velocity, noise: Tensor, num_steps: int, solver: str) -> Tensor:

@@ -44,7 +44,7 @@ def check_statistics(config: QwenVLAConfig, stats: Statistics | None) -> None:
 
 
 def with_ranges(config: QwenVLAConfig, stats: Statistics) -> Statistics:
-    """Gives channels that never move, like a key never pressed, a range of one unit.
+    """Gives channels that never move but for rounding, like a key never pressed, a range of one unit.
 
     LeRobot would divide by 1e-8, and a key that is pressed after all would be a number in the billions. A key that
     less than one step in a hundred presses has no range in quantiles either.
@@ -52,10 +52,11 @@ def with_ranges(config: QwenVLAConfig, stats: Statistics) -> Statistics:
     stats = {key: dict(values) for key, values in stats.items()}
     for key, _, (low, high) in _normalised(config):
         lowest, highest = (torch.as_tensor(stats[key][name], dtype=torch.float32) for name in (low, high))
+        rounding = 1e-6 * lowest.abs().clamp(min=1.0)
         if high == "std":
-            stats[key][high] = torch.where(highest == 0, 1.0, highest)
+            stats[key][high] = torch.where(highest <= rounding, 1.0, highest)
         else:
-            stats[key][high] = torch.where(highest == lowest, lowest + 1.0, highest)
+            stats[key][high] = torch.where(highest - lowest <= rounding, lowest + 1.0, highest)
     return stats
 
 

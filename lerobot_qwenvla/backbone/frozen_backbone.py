@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoProcessor, Qwen3VLConfig
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
@@ -16,8 +17,8 @@ from lerobot_qwenvla.backbone.text_layers import Prefix, TextLayers
 from lerobot_qwenvla.backbone.vision_tower import Grid, VisionTower
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 
-# Instructions whose keys and values are kept; of 20 tokens, one takes about 1 MB.
-KEPT_PREFIXES = 64
+# Instructions whose keys and values are kept; of 20 tokens, one takes about 1 MB, and of the longest 30.
+KEPT_PREFIXES = 16
 
 
 class FrozenBackbone(nn.Module):
@@ -61,7 +62,7 @@ class FrozenBackbone(nn.Module):
         self.text: TextLayers | None = None
         self._source_weights = 0
         self._prefixes: OrderedDict[str, Prefix] = OrderedDict()
-        self._prefixes_read_by: list[int | None] = []
+        self._prefixes_read_by: list[Any] = []
 
     @property
     def width(self) -> int:
@@ -170,7 +171,12 @@ class FrozenBackbone(nn.Module):
 
     def _forget_outdated_prefixes(self) -> None:
         """Adapters change what is read when they are added, loaded, trained or disabled."""
-        adapters = [p._version if p.requires_grad else None for p in self.text.parameters()]
+        layers = [module for module in self.text.modules() if isinstance(module, BaseTunerLayer)]
+        adapters = [
+            self.text.embed_tokens.weight.device,
+            *(p._version if p.requires_grad else None for p in self.text.parameters()),
+            *((layer.disable_adapters, tuple(layer.active_adapters)) for layer in layers),
+        ]
         # A gradient announces a change that fused optimizers don't count in the version.
         if torch.is_grad_enabled() or adapters != self._prefixes_read_by:
             self._prefixes.clear()

@@ -22,7 +22,7 @@ class Prompt:
 def chat_prompt(processor: Qwen3VLProcessor, instruction: str) -> Prompt:
     """The instruction comes before the pictures, so that their tokens have read it.
 
-    An instruction of more than `MAX_INSTRUCTION_TOKENS` tokens is cut, with a warning.
+    An instruction of more than `MAX_INSTRUCTION_TOKENS` tokens is cut to about as many, with a warning.
 
     Raises:
         ValueError: The instruction contains the placeholder of a picture or a video.

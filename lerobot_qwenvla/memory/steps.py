@@ -21,8 +21,7 @@ def training_step(policy: QwenVLAPolicy, optimizer: Optimizer, batch_size: int) 
     batch[ACTION] = torch.zeros(batch_size, config.chunk_size, *config.action_feature.shape, device=config.device)
     policy.train()
     with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
-        # The mean over "none", not "mean": that leaves out padded actions, of which fake tensors can't know how many.
-        loss = policy(batch, reduction="none")[0].mean()
+        loss, _ = policy(batch)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(policy.parameters(), config.optimizer_grad_clip_norm)
     optimizer.step()

@@ -3,11 +3,12 @@ import pytest
 import torch
 from lerobot.configs import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
-from lerobot.policies.factory import make_policy
+from lerobot.policies.common.flow_matching import euler_integrate, sample_noise, sample_time_beta
+from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors.torch import load_file, save_file
 
+from lerobot_qwenvla import observation as observation_module
 from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
 from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.observation import DEFAULT_INSTRUCTION
@@ -195,14 +196,92 @@ def test_every_trained_parameter_is_in_one_optimizer_group(pixel_dataset, make_t
     assert all(id(p) in undecayed for name, p in policy.named_parameters() if p.requires_grad and p.ndim < 2)
 
 
-def test_a_key_never_pressed_in_training_does_not_blow_up(pixel_dataset, make_trainee, make_batch):
+@pytest.mark.parametrize("goes_on_from_checkpoint", [False, True])
+def test_a_key_never_pressed_in_training_can_be_pressed(pixel_dataset, make_trainee, tmp_path, goes_on_from_checkpoint):
     policy = make_trainee(pixel_dataset)
-    batch = make_batch(pixel_dataset, policy, [3, 4])
-    noise = torch.randn(2, 6, 5)
-    quiet = policy.predict_action_chunk(batch, noise=noise)
-    batch[OBS_STATE][:, -1, -1] = 2e8  # what min-max normalisation makes of the first press
-    pressed = policy.predict_action_chunk(batch, noise=noise)
-    assert (quiet - pressed).abs().max() < 1.0
+    processors = make_pre_post_processors(policy.config, dataset_stats=pixel_dataset.meta.stats)
+    if goes_on_from_checkpoint:
+        for processor in processors:
+            processor.save_pretrained(tmp_path)
+        stats = {"stats": pixel_dataset.meta.stats}  # as lerobot-train overrides them
+        processors = make_pre_post_processors(
+            policy.config,
+            pretrained_path=str(tmp_path),
+            preprocessor_overrides={"normalizer_processor": stats},
+            postprocessor_overrides={"unnormalizer_processor": stats},
+        )
+    preprocess, postprocess = processors
+    pressed = torch.tensor([[0.0, 0.0, 0.0, 0.0, 1.0]])
+    batch = preprocess({OBS_STATE: pressed, ACTION: pressed, "task": ["go"]})
+    assert batch[OBS_STATE].abs().max() < 2
+    assert batch[ACTION].abs().max() < 2
+    torch.testing.assert_close(postprocess(batch[ACTION]), pressed)
+
+
+def test_a_state_that_is_missing_is_named_unless_it_is_never_seen(pixel_dataset, make_trainee):
+    observation = episode(1, 1)[0]
+    del observation[OBS_STATE]
+    with pytest.raises(ValueError, match=r"no observation.state: got .*trained with \(5,\) of it"):
+        make_trainee(pixel_dataset).select_action(observation)
+    assert make_trainee(pixel_dataset, state_dropout=1.0).select_action(observation).shape == (1, 5)
+
+
+def test_an_observation_buffer_may_be_filled_again(pixel_dataset, make_trainee):
+    policies = [make_trainee(pixel_dataset, n_action_steps=1) for _ in range(2)]
+    buffer, noise = torch.empty(1, 3, 64, 64), torch.randn(1, 6, 5)
+    for observation in episode(steps=6, batch=1):
+        buffer.copy_(observation[SCREEN])
+        actions = [
+            policy.select_action({**observation, SCREEN: picture}, noise=noise)
+            for policy, picture in zip(policies, (buffer, observation[SCREEN]), strict=True)
+        ]
+        assert torch.equal(*actions)
+
+
+def test_a_batch_that_changes_without_reset_is_refused(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset)
+    policy.select_action(episode(1, 2)[0])
+    with pytest.raises(ValueError, match=r"got 1 observations, but decided for 2; call reset\(\) between"):
+        policy.select_action(episode(1, 1)[0])
+
+
+def test_another_number_of_frames_is_refused(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset)
+    observation = episode(1, 1)[0]
+    observation[SCREEN] = observation[SCREEN][:, None]
+    with pytest.raises(ValueError, match=r"screen: got 1 frames, must be 3, or the current one"):
+        policy.select_action(observation)
+
+
+def test_training_without_one_of_the_cameras_is_refused(two_camera_dataset, make_trainee, make_batch):
+    policy = make_trainee(two_camera_dataset)
+    batch = make_batch(two_camera_dataset, policy, [0])
+    del batch[WIDE]
+    with pytest.raises(ValueError, match=r"training needs \[.*left.*wide.*\], the batch has \[.*left'\]"):
+        policy(batch)
+
+
+@pytest.mark.parametrize("setting", [{"vlm_layer": 3}, {"image_size": 96}])
+def test_features_of_another_kind_than_trained_on_are_refused(pixel_dataset, make_trainee, tmp_path, setting):
+    make_trainee(pixel_dataset).save_pretrained(tmp_path)
+    config = PreTrainedConfig.from_pretrained(tmp_path)
+    [(name, value)] = setting.items()
+    setattr(config, name, value)
+    with pytest.raises(ValueError, match=rf"was trained with {name}=\d+, got {value}; leave --policy.{name} out"):
+        QwenVLAPolicy.from_pretrained(tmp_path, config=config)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("quantization", ["none", "8bit", "4bit"])
+def test_trains_and_acts_on_a_gpu(pixel_dataset, make_trainee, make_batch, quantization):
+    policy = make_trainee(pixel_dataset, device="cuda", dtype="bfloat16", quantization=quantization)
+    with torch.autocast("cuda", torch.bfloat16):
+        loss, _ = policy(make_batch(pixel_dataset, policy, [0, 12]))
+    loss.backward()
+    assert loss.isfinite()
+    observations = [{k: v.cuda() if k != "task" else v for k, v in o.items()} for o in episode(6, 2)]
+    actions = [policy.select_action(o) for o in observations]
+    assert torch.stack(actions).isfinite().all()
 
 
 def test_a_single_batch_is_overfitted(feature_dataset, make_trainee, make_batch):
@@ -263,18 +342,23 @@ def test_trains_and_acts_on_any_dataset(two_camera_dataset, make_trainee, make_b
     policy = make_trainee(two_camera_dataset, frame_encoding=mode, token_pooling=pooling)
     loss, _ = policy(make_batch(two_camera_dataset, policy, [0, 3]))
     loss.backward()
-    observation = {LEFT: torch.rand(2, 3, 64, 64), WIDE: torch.rand(2, 3, 32, 128)}
-    assert policy.select_action(observation).shape == (2, 2)
+    steps = [{LEFT: torch.rand(2, 3, 64, 64), WIDE: torch.rand(2, 3, 32, 128)} for _ in range(5)]
+    noise = torch.randn(2, 6, 2)
+    for step in steps:
+        cached = policy.predict_action_chunk(step, noise=noise)
+    frames = {camera: torch.stack([steps[i][camera] for i in (0, 2, 4)], dim=1) for camera in (LEFT, WIDE)}
+    torch.testing.assert_close(cached, policy.predict_action_chunk(frames, noise=noise), atol=1e-4, rtol=0)
 
 
 def test_a_camera_missing_at_inference_is_left_out_with_a_warning(two_camera_dataset, make_trainee, caplog):
     policy = make_trainee(two_camera_dataset)
+    observation_module._warn_of_missing.cache_clear()  # another test may have been warned
     noise, left = torch.randn(1, 6, 2), torch.rand(1, 3, 64, 64)
     chunks = []
     for others in ({}, {WIDE: torch.rand(1, 3, 32, 128)}, {WIDE: torch.rand(1, 3, 32, 128)}):
         policy.reset()
         chunks.append(policy.predict_action_chunk({LEFT: left, **others}, noise=noise))
-    assert "observation.images.wide is missing; deciding without it" in caplog.text
+    assert caplog.text.count("observation.images.wide is missing; deciding without it") == 1
     assert not torch.equal(chunks[0], chunks[1])
     assert not torch.equal(chunks[1], chunks[2])
     with pytest.raises(ValueError, match=r"no picture: got \['task'\], the policy looks at .*left.*wide"):
@@ -286,7 +370,14 @@ def test_a_policy_trained_jointly_acts_per_frame_too(pixel_dataset, make_trainee
     config = PreTrainedConfig.from_pretrained(tmp_path)
     config.frame_encoding = "per_frame"
     policy = QwenVLAPolicy.from_pretrained(tmp_path, config=config)
-    assert policy.select_action(episode(1, 2)[0]).shape == (2, 5)
+    frames = {**episode(1, 2)[0], SCREEN: torch.rand(2, 3, 3, 64, 64)}
+    noise, texts = torch.randn(2, 6, 5), [text for text in frames["task"] for _ in range(3)]
+    chunk = policy.predict_action_chunk(frames, noise=noise)
+    alone = policy.backbone.encode(frames[SCREEN].view(6, 1, 3, 64, 64), texts).view(2, 3, -1, 64)
+    context = policy._keys_values({SCREEN: alone}, frames)
+    with torch.no_grad():
+        expected = euler_integrate(lambda x_t, time: policy.expert(x_t, time, context), noise, 10)
+    torch.testing.assert_close(chunk, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("mode", ["per_frame", "joint"])

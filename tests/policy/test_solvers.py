@@ -5,7 +5,7 @@ import torch
 from lerobot.policies.common.flow_matching import euler_integrate
 
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.solvers import SOLVERS, VELOCITIES_PER_STEP, integrate
+from lerobot_qwenvla.solvers import integrate
 
 NOISE = torch.tensor([[[1.0, -2.0]], [[0.5, 3.0]]], dtype=torch.float64)  # (B, chunk, A)
 
@@ -26,8 +26,8 @@ def test_euler_is_lerobots():
     assert torch.equal(integrate(field, NOISE, 7, "euler"), euler_integrate(field, NOISE, 7))
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_goes_from_noise_at_one_to_action_at_zero_with_the_announced_cost(solver):
+@pytest.mark.parametrize(("solver", "velocities_a_step"), [("euler", 1), ("heun", 2), ("rk4", 4)])
+def test_goes_from_noise_at_one_to_action_at_zero(solver, velocities_a_step):
     times = []
 
     def velocity(x_t, time):
@@ -36,7 +36,7 @@ def test_goes_from_noise_at_one_to_action_at_zero_with_the_announced_cost(solver
         return torch.zeros_like(x_t)
 
     assert torch.equal(integrate(velocity, NOISE, 5, solver), NOISE)
-    assert len(times) == 5 * VELOCITIES_PER_STEP[solver]
+    assert len(times) == 5 * velocities_a_step
     assert times[0] == 1.0
     assert times == sorted(times, reverse=True)
     assert min(times) >= -1e-6

@@ -81,6 +81,14 @@ def test_missing_and_damaged_statistics_are_refused(make_featured, key, damage, 
         make_pre_post_processors(make_featured(), dataset_stats=stats)
 
 
+def test_rounding_is_no_range(make_featured):
+    stats = statistics()
+    stats[ACTION]["max"] = [1.0, 1e-9]
+    preprocess, _ = make_pre_post_processors(make_featured(), dataset_stats=stats)
+    pressed = torch.tensor([[0.3, 1.0]])
+    assert preprocess({OBS_STATE: pressed, ACTION: pressed, "task": ["go"]})[ACTION].abs().max() <= 2
+
+
 def test_no_statistics_at_all_are_refused(make_featured):
     with pytest.raises(ValueError, match="the dataset has no 'min' of 'action'"):
         make_pre_post_processors(make_featured(), dataset_stats=None)
