@@ -5,17 +5,16 @@ from typing import Any
 
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature, PreTrainedConfig
 from lerobot.optim import AdamWConfig, CosineDecayWithWarmupSchedulerConfig
-from lerobot.policies.rtc import RTCConfig
 from lerobot.utils.constants import ACTION
 
-from lerobot_qwenvla.context import POOLINGS
 from lerobot_qwenvla.feature_store import camera_of_column
-from lerobot_qwenvla.solvers import SOLVERS
 
 QUANTIZATIONS = ("none", "4bit", "8bit")
 DTYPES = ("float32", "bfloat16")
 FRAME_ENCODINGS = ("per_frame", "joint")
 FRAME_CACHINGS = ("lazy", "eager")
+POOLINGS = ("none", "average", "learned")
+SOLVERS = ("euler", "heun", "rk4")
 # What the frozen features of a picture depend on, besides the picture and the instruction.
 FEATURE_SETTINGS = (
     "backbone", "backbone_revision", "vlm_layer", "quantization", "vision_quantization", "dtype", "image_size",
@@ -99,8 +98,9 @@ class QwenVLAConfig(PreTrainedConfig):
     # When a frame is encoded: "lazy", when a decision looks at it, several at once; "eager", as it arrives, so that a
     # decision waits for one frame only. The work is the same.
     frame_caching: str = "lazy"
-    # LeRobot's real-time chunking: a new chunk continues the one being executed. lerobot-rollout sets it.
-    rtc_config: RTCConfig | None = None
+    # LeRobot's real-time chunking: a new chunk continues the one being executed. lerobot-rollout sets it, from
+    # --inference.rtc; no field, as the import of its type would cost every command seconds.
+    rtc_config = None
 
     # --- Training preset ---
     optimizer_lr: float = 1e-4

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-POOLINGS = ("none", "average", "learned")
 # Pooling makes one token of POOL_STRIDE × POOL_STRIDE neighbours.
 POOL_STRIDE = 2
 

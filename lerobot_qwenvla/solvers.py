@@ -9,8 +9,6 @@ from torch import Tensor
 
 Velocity = Callable[[Tensor, Tensor], Tensor]  # x_t (B, ...), time (B,) → (B, ...)
 
-SOLVERS = ("euler", "heun", "rk4")
-
 
 def integrate(velocity: Velocity, noise: Tensor, num_steps: int, solver: str) -> Tensor:
     """Follows the velocity from the noise in `num_steps` equal steps.
