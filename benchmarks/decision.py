@@ -51,6 +51,7 @@ class Stopwatch:
     def __init__(self, device: str) -> None:
         self.device = device
         self.turns: dict[str, list[float]] = {}
+        self._starts: list[float] = []  # of the pieces under way, one within the other
 
     def __call__(self, name: str, work: Callable[[], Any]) -> Any:
         self._start()
@@ -68,7 +69,7 @@ class Stopwatch:
 
     def _start(self) -> None:
         self._synchronize()
-        self._starts = [*getattr(self, "_starts", []), time.perf_counter()]
+        self._starts.append(time.perf_counter())
 
     def _stop(self, name: str) -> None:
         self._synchronize()

@@ -42,10 +42,9 @@ class FeatureCache:
 
     def clear(self, env: Hashable | None = None) -> None:
         """Forgets an environment's episode, or all of them."""
-        for key in [key for key in self._frames if env is None or key[0] == env]:
-            del self._frames[key]
-        for key in [key for key in self._steps if env is None or key == env]:
-            del self._steps[key]
+        # New dictionaries: another thread may be deciding on the old ones.
+        self._frames = {key: frames for key, frames in self._frames.items() if env not in (None, key[0])}
+        self._steps = {key: step for key, step in self._steps.items() if env not in (None, key)}
 
     def push(self, images: dict[str, Tensor], envs: Sequence[Hashable]) -> None:
         """Adds the current step's frame of every environment.  # per camera (B, C, H, W); B environments"""

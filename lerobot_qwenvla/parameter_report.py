@@ -45,6 +45,12 @@ def parameter_report(policy: "QwenVLAPolicy") -> str:
     return "\n".join(f"{a:<18}{b:>16}{c:>14}{d:>12}" for a, b, c, d in rows)
 
 
+def is_nf4(layer: nn.Module) -> bool:
+    """Whether a layer really holds 4-bit NF4 weights, whose scales are quantised too."""
+    state = getattr(getattr(layer, "weight", None), "quant_state", None)
+    return state is not None and state.quant_type == "nf4" and state.nested
+
+
 def stored_tensors(module: nn.Module) -> Iterator[Tensor]:
     """All that a module keeps: parameters, buffers, and the scales bitsandbytes keeps beside quantised weights."""
     for part in module.modules():

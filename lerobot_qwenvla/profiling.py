@@ -18,7 +18,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from bitsandbytes.nn import Linear4bit
 from draccus.utils import DraccusException
 from lerobot.configs import FeatureType, PolicyFeature, PreTrainedConfig, parser
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
@@ -33,6 +32,7 @@ from lerobot_qwenvla.backbone.prompt import chat_prompt
 from lerobot_qwenvla.backbone.vision_tower import VisionTower
 from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.parameter_report import is_nf4
 from recordings_to_lerobot.action_schema import CHANNELS
 
 REPEATS_ON_CPU, REPEATS_ON_GPU = 5, 30
@@ -120,7 +120,7 @@ def profile(policy: QwenVLAPolicy, *, repeats: int, task: str) -> Profile:
         solver_step_ms=cached.parts_ms["action expert"] / policy.config.num_inference_steps,
         instruction_ms=instruction_ms,
         peak_memory_mb=_peak_memory_mb(device),
-        nf4_layers=sum(_is_nf4(layer) for layer in linear_layers),
+        nf4_layers=sum(is_nf4(layer) for layer in linear_layers),
         linear_layers=len(linear_layers),
     )
 
@@ -207,11 +207,6 @@ def _peak_memory_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def _is_nf4(layer: nn.Linear) -> bool:
-    state = layer.weight.quant_state if isinstance(layer, Linear4bit) else None
-    return state is not None and state.quant_type == "nf4"
 
 
 def table(profile: Profile) -> Table:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from bitsandbytes.nn import Linear4bit
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from torch import nn
 
@@ -15,7 +14,7 @@ from lerobot_qwenvla.memory.computed import Training
 from lerobot_qwenvla.memory.hollow import hollow_policy
 from lerobot_qwenvla.memory.steps import decision, running_optimizer, training_step
 from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
-from lerobot_qwenvla.parameter_report import components
+from lerobot_qwenvla.parameter_report import components, is_nf4
 
 PROCESS = Path("/proc/self")
 
@@ -68,7 +67,10 @@ def verify_weights(policy: QwenVLAPolicy) -> int:
             continue
         for name, layer in part.named_modules():
             if isinstance(layer, nn.Linear):
-                _expect_four_bit(f"{type(part).__name__}.{name}", layer)
+                if not is_nf4(layer):
+                    stored = getattr(layer.weight, "quant_state", None)
+                    what = f"{type(part).__name__}.{name} is a {type(layer).__name__} with {stored}"
+                    raise ValueError(f"{what}, must be NF4 with nested scales")
                 four_bit_layers += 1
     computed = components(hollow_policy(config, precomputed=backbone.vision is None))
     for expected, loaded in zip(computed, components(policy), strict=True):
@@ -88,12 +90,6 @@ def _copy_out_of_file(policy: QwenVLAPolicy) -> None:
     """On the CPU weights that keep their type stay pages of their file: resident once touched, with all else read."""
     for parameter in policy.backbone.parameters():
         parameter.data = parameter.data.clone()
-
-
-def _expect_four_bit(name: str, layer: nn.Linear) -> None:
-    state = getattr(layer.weight, "quant_state", None)
-    if not isinstance(layer, Linear4bit) or state is None or state.quant_type != "nf4" or not state.nested:
-        raise ValueError(f"{name} is a {type(layer).__name__} with {state}, must be NF4 with nested scales")
 
 
 def _used_bytes(device: torch.device) -> int:
