@@ -23,7 +23,7 @@ lint: setup
 $(VENV)/.installed: pyproject.toml requirements.lock $(filter .uv/bin/uv,$(UV))
 	$(UV) venv --quiet --allow-existing --python 3.12 $(VENV)
 	$(UV) pip install --python $(PYTHON) --constraint requirements.lock --editable ".[test]"
-	$(PYTHON) lerobot_qwenvla/envs/check_gl.py --install
+	$(PYTHON) lerobot_qwenvla/miniworld/system_packages.py --install
 	touch $@
 
 # Without python3-venv, pip alone can still put uv into a folder.

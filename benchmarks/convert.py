@@ -28,7 +28,7 @@ EVENTS_PER_FRAME = 4
 
 def make_videos(folder: Path, n_frames: int) -> list[Path]:
     """Recordings of a player who turns and walks at random, encoded as the project's own recorder does."""
-    from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+    from lerobot_qwenvla.miniworld.environment import MiniworldEnv
     from lerobot_qwenvla.recorder.recording_writer import RecordingWriter
     from recordings_to_lerobot.action_schema import action_vector
 

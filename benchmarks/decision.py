@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
 from lerobot_qwenvla.backbone.loading import quantization_config
-from lerobot_qwenvla.configuration_qwenvla import DTYPES, QUANTIZATIONS, QwenVLAConfig
-from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
-from lerobot_qwenvla.solvers import integrate
+from lerobot_qwenvla.policy.configuration_qwenvla import DTYPES, QUANTIZATIONS, QwenVLAConfig
+from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.policy.solvers import integrate
 
 SCREEN, INSTRUCTION = "observation.images.screen", "go to the red box"
 IMAGE_SHAPE, CHANNELS = (3, 384, 384), 27  # mouse and keyboard

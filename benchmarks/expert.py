@@ -14,10 +14,10 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.context import CameraProjector, ContextProjector
-from lerobot_qwenvla.expert import ActionExpert
-from lerobot_qwenvla.solvers import integrate
+from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector
+from lerobot_qwenvla.policy.expert import ActionExpert
+from lerobot_qwenvla.policy.solvers import integrate
 
 CONFIG = QwenVLAConfig(device="cpu")
 TOKEN_GRID, FEATURE_WIDTH, CHANNELS = (12, 12), 2048, 27  # of a 384×384 picture, Qwen3-VL-2B, mouse and keyboard

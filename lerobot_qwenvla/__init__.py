@@ -3,7 +3,7 @@
 Importing this package registers the policy `qwenvla` and the environment `miniworld` with LeRobot.
 """
 
-from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.envs.configuration_miniworld import MiniworldEnvConfig
+from lerobot_qwenvla.miniworld.configuration_miniworld import MiniworldEnvConfig
+from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 
 __all__ = ["MiniworldEnvConfig", "QwenVLAConfig"]

@@ -18,8 +18,8 @@ from torch.utils.data import default_collate
 
 from lerobot_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
-from lerobot_qwenvla.feature_dataset import cache_features
-from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.features.precompute import cache_features
+from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 
 IMAGE_PX = 64
 CHANNELS = 5

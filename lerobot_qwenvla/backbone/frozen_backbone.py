@@ -15,7 +15,7 @@ from lerobot_qwenvla.backbone.loading import load_part
 from lerobot_qwenvla.backbone.prompt import chat_prompt
 from lerobot_qwenvla.backbone.text_layers import Prefix, TextLayers
 from lerobot_qwenvla.backbone.vision_tower import Grid, VisionTower
-from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 
 # Instructions whose keys and values are kept; of 20 tokens, one takes about 1 MB, and of the longest 30.
 KEPT_PREFIXES = 16

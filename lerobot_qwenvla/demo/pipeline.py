@@ -11,10 +11,10 @@ import draccus
 import yaml
 from draccus.utils import DraccusException
 
-from lerobot_qwenvla.configuration_qwenvla import FEATURE_SETTINGS, JOINT_FEATURE_SETTINGS
 from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.runner import Stage, program, run_command, run_stages
 from lerobot_qwenvla.demo.summary import summarize
+from lerobot_qwenvla.policy.configuration_qwenvla import FEATURE_SETTINGS, JOINT_FEATURE_SETTINGS
 
 
 def stages(config: DemoConfig) -> list[Stage]:

@@ -11,8 +11,8 @@ import draccus
 from draccus.utils import DraccusException
 from tqdm import tqdm
 
-from lerobot_qwenvla.envs.miniworld_env import FPS, MiniworldEnv
-from lerobot_qwenvla.envs.worlds import NoDisplayError, OpenGLMissingError, use_display
+from lerobot_qwenvla.miniworld.environment import FPS, MiniworldEnv
+from lerobot_qwenvla.miniworld.worlds import NoDisplayError, OpenGLMissingError, use_display
 from lerobot_qwenvla.recorder.game_window import GameWindow
 from lerobot_qwenvla.recorder.human import HUMAN, EpisodeDiscardedError, HumanPlayer, SessionEndedError
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lerobot_qwenvla.envs.miniworld_env import FPS
+from lerobot_qwenvla.miniworld.environment import FPS
 
 QPC_FREQ = 10_000_000
 FRAME_PERIOD_TICKS = QPC_FREQ // FPS

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from lerobot_qwenvla.devices.input_device import InputEvent
+from lerobot_qwenvla.devices.intention import Intention
 from lerobot_qwenvla.recorder.clock import ticks_of_ms
-from lerobot_qwenvla.recorder.input_device import InputEvent
-from lerobot_qwenvla.recorder.intention import Intention
 from recordings_to_lerobot.action_schema import BUTTON_BITS, KEY_CODES
 
 REPEAT_AFTER_MS = 500

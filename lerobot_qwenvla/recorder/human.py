@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterator
 
-from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+from lerobot_qwenvla.devices.input_device import InputDevice
+from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, QPC_FREQ, now
 from lerobot_qwenvla.recorder.game_window import GameWindow, Wish
-from lerobot_qwenvla.recorder.input_device import InputDevice
 from lerobot_qwenvla.recorder.play import Interval, Player
 from recordings_to_lerobot.action_schema import KEY_CODES
 

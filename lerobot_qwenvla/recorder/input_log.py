@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from lerobot_qwenvla.devices.input_device import InputEvent
 from lerobot_qwenvla.recorder.clock import now
-from lerobot_qwenvla.recorder.input_device import InputEvent
 from lerobot_qwenvla.recorder.window_keys import code_of_symbol
 from recordings_to_lerobot.action_schema import BUTTON_BITS
 

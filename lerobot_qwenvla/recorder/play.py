@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 from tqdm import tqdm
 
-from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+from lerobot_qwenvla.devices.input_device import InputDevice, InputEvent
+from lerobot_qwenvla.miniworld.environment import MiniworldEnv
+from lerobot_qwenvla.miniworld.planner import ScriptedExpert
+from lerobot_qwenvla.miniworld.sight import look
 from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, frame_ticks
 from lerobot_qwenvla.recorder.hand import Hand
-from lerobot_qwenvla.recorder.input_device import InputDevice, InputEvent
-from lerobot_qwenvla.recorder.scripted_expert import ScriptedExpert
-from lerobot_qwenvla.recorder.sight import look
 
 # A recorder that is faster than the screen captures some pictures twice.
 DUPLICATE_PROBABILITY = 0.02

@@ -9,7 +9,7 @@ from typing import Any, Self
 import av
 import numpy as np
 
-from lerobot_qwenvla.recorder.input_device import InputEvent
+from lerobot_qwenvla.devices.input_device import InputEvent
 from recordings_to_lerobot.recording import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE, VIDEO_FILE
 
 # Visually lossless and fast; screen recorders write a key frame every few seconds.

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lerobot_qwenvla.context import CameraProjector, ContextProjector, TokenPooling
+from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, TokenPooling
 
 
 def make_context(pooling: str = "none", state: int = 5) -> ContextProjector:

@@ -3,9 +3,9 @@ import shutil
 import pytest
 import torch
 
-from lerobot_qwenvla.configuration_qwenvla import SOLVERS
-from lerobot_qwenvla.expert import ActionExpert, ExpertLayer, time_embedding
-from lerobot_qwenvla.solvers import integrate
+from lerobot_qwenvla.policy.configuration_qwenvla import SOLVERS
+from lerobot_qwenvla.policy.expert import ActionExpert, ExpertLayer, time_embedding
+from lerobot_qwenvla.policy.solvers import integrate
 
 ACTIONS = 3
 

@@ -8,10 +8,10 @@ from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors.torch import load_file, save_file
 
-from lerobot_qwenvla import observation as observation_module
 from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
-from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
-from lerobot_qwenvla.observation import DEFAULT_INSTRUCTION
+from lerobot_qwenvla.policy import observation as observation_module
+from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.policy.observation import DEFAULT_INSTRUCTION
 
 SCREEN = "observation.images.screen"
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import Qwen3VLModel
 
-from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 
 SCREEN = "observation.images.screen"
 TEXT = r"backbone\.text\..*\.(q|v)_proj"

@@ -14,8 +14,8 @@ from lerobot.robots import Robot, RobotConfig
 from lerobot.rollout import RolloutConfig, build_rollout_context, create_strategy
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
-from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
-from lerobot_qwenvla.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.miniworld.environment import MiniworldEnv
+from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from recordings_to_lerobot.action_schema import CHANNELS
 
 CHUNK = 12

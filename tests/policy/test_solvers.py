@@ -4,8 +4,8 @@ import pytest
 import torch
 from lerobot.policies.common.flow_matching import euler_integrate
 
-from lerobot_qwenvla.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.solvers import integrate
+from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.solvers import integrate
 
 NOISE = torch.tensor([[[1.0, -2.0]], [[0.5, 3.0]]], dtype=torch.float64)  # (B, chunk, A)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from recordings_to_lerobot.labelling import label_recording
 from recordings_to_lerobot.options import LabelOptions
 from recordings_to_lerobot.recording import read_recording

@@ -2,10 +2,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lerobot_qwenvla.devices.input_device import InputDevice
+from lerobot_qwenvla.devices.intention import Intention
 from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, QPC_FREQ
 from lerobot_qwenvla.recorder.hand import Hand
-from lerobot_qwenvla.recorder.input_device import InputDevice
-from lerobot_qwenvla.recorder.intention import Intention
 from recordings_to_lerobot.action_schema import action_vector, normalize_px
 
 CANVAS_PX = (128, 96)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import lerobot_qwenvla
-from lerobot_qwenvla.envs.check_gl import missing_programs, programs_remedy
-from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+from lerobot_qwenvla.miniworld.environment import MiniworldEnv
+from lerobot_qwenvla.miniworld.system_packages import missing_programs, programs_remedy
 from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, normalize_px
 
 pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=programs_remedy(missing_programs()))

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.recorder.play import SCRIPTED, play_episode
 from lerobot_qwenvla.recorder.record import record_episode
 from recordings_to_lerobot.action_schema import CHANNELS, KEY_CODES

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from lerobot_qwenvla.recorder.input_device import InputEvent
+from lerobot_qwenvla.devices.input_device import InputEvent
 from lerobot_qwenvla.recorder.recording_writer import RecordingWriter
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from lerobot_qwenvla.envs.miniworld_env import MiniworldEnv
+from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.recorder.record import record_episode
 from recordings_to_lerobot.action_schema import CHANNELS, channel_names
 from recordings_to_lerobot.convert import convert

@@ -1,0 +1,1 @@
+"""Mouse and keyboard, apart from any game."""

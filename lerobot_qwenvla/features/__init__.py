@@ -1,0 +1,1 @@
+"""Frozen features of a whole dataset: computed once, read by row while training."""

@@ -1,0 +1,93 @@
+"""LeRobot's environment type `miniworld`."""
+
+import multiprocessing
+from dataclasses import dataclass, field
+from functools import partial
+
+import gymnasium as gym
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.envs.configs import EnvConfig
+from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
+
+from lerobot_qwenvla.miniworld.tasks import find_task
+from recordings_to_lerobot.action_schema import CHANNELS
+
+
+@EnvConfig.register_subclass("miniworld")
+@dataclass
+class MiniworldEnvConfig(EnvConfig):
+    """Miniworld played with mouse and keyboard.
+
+    Attributes:
+        task: A name in `tasks.TASKS`.
+        fps: Ticks per second of the recordings; Miniworld itself has no clock.
+        canvas_w: Width of the screen in pixels.
+        canvas_h: Height of the screen in pixels.
+        episode_length: Step budget; None keeps the one of the stock world.
+    """
+
+    task: str | None = "OneRoom"
+    fps: int = 10
+    canvas_w: int = 384
+    canvas_h: int = 384
+    episode_length: int | None = None
+    features: dict[str, PolicyFeature] = field(default_factory=dict)
+    features_map: dict[str, str] = field(
+        default_factory=lambda: {
+            ACTION: ACTION,
+            "agent_pos": OBS_STATE,
+            "pixels/screen": f"{OBS_IMAGES}.screen",
+        }
+    )
+
+    def __post_init__(self):
+        n_channels = len(CHANNELS)
+        self.features = {
+            ACTION: PolicyFeature(type=FeatureType.ACTION, shape=(n_channels,)),
+            "agent_pos": PolicyFeature(type=FeatureType.STATE, shape=(n_channels,)),
+            "pixels/screen": PolicyFeature(type=FeatureType.VISUAL, shape=(self.canvas_h, self.canvas_w, 3)),
+        }
+
+    @property
+    def gym_kwargs(self) -> dict:
+        """Arguments of `MiniworldEnv`."""
+        return {
+            "task": self.task,
+            "canvas_w": self.canvas_w,
+            "canvas_h": self.canvas_h,
+            "episode_length": self.episode_length,
+        }
+
+    def get_env_processors(self):
+        """LeRobot's identity pipelines; LeRobot asks for them before it trains, early enough to refuse a wrong task.
+
+        Raises:
+            ValueError: Unknown task.
+        """
+        find_task(self.task)
+        return super().get_env_processors()
+
+    def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, gym.vector.VectorEnv]]:
+        """One vector environment, `{"miniworld": {0: env}}`.
+
+        Raises:
+            ValueError: Unknown task.
+        """
+        # Checked here and not at construction, where draccus would replace the message by its own.
+        find_task(self.task)
+        # Imported here because it needs OpenGL, and LeRobot hides why a plugin could not be imported.
+        from lerobot.envs.utils import freeze_after_episode_end
+
+        from lerobot_qwenvla.miniworld.environment import MiniworldEnv
+
+        env_fns = [freeze_after_episode_end(partial(MiniworldEnv, **self.gym_kwargs))] * n_envs
+        # The freeze replays an ended episode's last step, which `SAME_STEP` would hide behind a reset.
+        autoreset_mode = gym.vector.AutoresetMode.NEXT_STEP
+        if use_async_envs and n_envs > 1:
+            # The server that workers are forked from imports LeRobot once, instead of each worker for itself.
+            multiprocessing.set_forkserver_preload([__name__])
+            # A child forked from this process would inherit OpenGL contexts that it cannot use.
+            vector_env = gym.vector.AsyncVectorEnv(env_fns, context="forkserver", autoreset_mode=autoreset_mode)
+        else:
+            vector_env = gym.vector.SyncVectorEnv(env_fns, autoreset_mode=autoreset_mode)
+        return {self.type: {0: vector_env}}

@@ -1,0 +1,1 @@
+"""The `qwenvla` policy: the three modules LeRobot looks for (configuration, modeling, processor), and the algorithm."""

@@ -1,0 +1,1 @@
+"""Commands that look at a policy: parameters, memory, speed, export."""

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+from lerobot_qwenvla.miniworld.controls import turn_of_mouse_x
+from lerobot_qwenvla.miniworld.planner import SEARCH_TURN_DEG, ScriptedExpert
+from lerobot_qwenvla.miniworld.sight import Sight
+from lerobot_qwenvla.recorder.play import SCRIPTED, Player, evaluate_player, play_episode
+from recordings_to_lerobot.action_schema import normalize_px
+
+CANVAS_PX = (384, 384)
+
+
+def see(goal_m=None, position_m=(0.0, 0.0), heading_deg=0.0):
+    goal_m = None if goal_m is None else np.array(goal_m)
+    return Sight(np.array(position_m), np.radians(heading_deg), goal_m)
+
+
+def turn_deg(intention):
+    return turn_of_mouse_x(normalize_px(intention.cursor_px[0], CANVAS_PX[0]))
+
+
+def after(prepare):
+    """The scripted player in a world that is changed before it looks."""
+
+    def intervals(env, seed):
+        prepare(env)
+        env.render()[:] = env.world.render_obs()
+        return SCRIPTED.intervals(env, seed)
+
+    return Player("scripted", intervals)
+
+
+def test_it_turns_steadily_to_the_right_until_it_sees_the_goal():
+    expert = ScriptedExpert(CANVAS_PX)
+    for _ in range(20):
+        intention = expert.intend(see())
+        assert turn_deg(intention) == pytest.approx(-SEARCH_TURN_DEG, abs=0.1)
+        assert not intention.keys
+
+
+def test_it_steers_towards_the_goal_and_walks_once_it_is_ahead():
+    expert = ScriptedExpert(CANVAS_PX)
+    aside = expert.intend(see(goal_m=(2.0, -1.0)))
+    assert turn_deg(aside) == pytest.approx(0.5 * np.degrees(np.arctan2(1.0, 2.0)), abs=0.1)
+    assert not aside.keys
+    ahead = expert.intend(see(goal_m=(2.0, 0.0)))
+    assert turn_deg(ahead) == 0.0
+    assert ahead.keys == {"w"}
+
+
+def test_it_goes_on_to_where_it_saw_the_goal():
+    expert = ScriptedExpert(CANVAS_PX)
+    expert.intend(see(goal_m=(2.0, 0.0)))
+    assert expert.intend(see(position_m=(0.15, 0.0))).keys == {"w"}
+
+
+def test_it_turns_back_to_the_side_where_it_lost_the_goal():
+    expert = ScriptedExpert(CANVAS_PX)
+    expert.intend(see(goal_m=(2.0, 0.0)))
+    assert turn_deg(expert.intend(see(heading_deg=-50.0))) > 0
+    assert turn_deg(expert.intend(see(heading_deg=50.0))) < 0
+
+
+def test_a_goal_that_is_not_where_it_was_is_searched_for_again():
+    expert = ScriptedExpert(CANVAS_PX)
+    expert.intend(see(goal_m=(2.0, -0.1)))
+    intention = expert.intend(see(position_m=(1.9, 0.0)))
+    assert not intention.keys
+    assert turn_deg(intention) == pytest.approx(SEARCH_TURN_DEG, abs=0.1)
+
+
+def test_where_an_unseen_goal_is_changes_nothing(env):
+    def first_actions(goal_m):
+        """Of an episode in which the goal is moved to a place behind the player's back."""
+
+        def prepare(env):
+            env.world.agent.pos, env.world.agent.dir = np.array([5.0, 0.0, 5.0]), 0.0
+            env.goal.pos = np.array([goal_m[0], 0.0, goal_m[1]])
+
+        steps = play_episode(env, after(prepare), seed=0)
+        return np.stack([next(steps).interval.action for _ in range(8)])
+
+    np.testing.assert_array_equal(first_actions((1.0, 5.0)), first_actions((3.0, 1.5)))
+
+
+def test_it_gets_around_what_stands_in_its_way(env):
+    def prepare(env):
+        env.world.agent.pos, env.world.agent.dir = np.array([2.0, 0.0, 5.0]), 0.0
+        env.goal.pos = np.array([8.0, 0.0, 5.0])
+        obstacle = type(env.goal)("blue")
+        obstacle.pos, obstacle.dir = np.array([4.5, 0.0, 5.2]), 0.0
+        obstacle.randomize(env.world.params, None)
+        env.world.entities.append(obstacle)
+
+    steps = list(play_episode(env, after(prepare), seed=0))
+    assert steps[-1].success
+    assert any(step.interval.action[6:9].any() for step in steps), "it never stepped aside"
+
+
+def test_it_reaches_the_goal_from_anywhere():
+    success = evaluate_player("scripted", "OneRoom", range(1000, 1020), canvas_w=48, canvas_h=48)
+    assert np.mean(success) >= 0.95
