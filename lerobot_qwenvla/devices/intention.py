@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Intention:
-    """Mouse position and keys for one interval; `hand.Hand` turns it into events.
+    """Mouse position, keys and clicks for one interval; how the hand gets there is not its matter.
 
     Attributes:
         cursor_px: Where the mouse shall be at the end, (x, y).

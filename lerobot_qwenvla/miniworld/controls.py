@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, MOUSE_CHANNELS
+from recordings_to_lerobot.action_schema import CHANNEL_INDEX
 
 MAX_TURN_DEG = 15.0
 # Canvases from 12 pixels on have a pixel inside this zone, so that a player can always look straight ahead.
 DEAD_ZONE = 0.1
-PRESSED_ABOVE = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,30 +28,6 @@ class Controls:
     sidestep: int
     picks_up: bool
     drops: bool
-
-
-def input_state(action: np.ndarray) -> np.ndarray:
-    """What mouse and keyboard look like once `action` was performed: mouse in [-1, 1], the rest 0 or 1.
-
-    Args:
-        action: (len(CHANNELS),) any real dtype.
-
-    Returns:
-        (len(CHANNELS),) float32.
-
-    Raises:
-        ValueError: Wrong shape, or a value that is not finite.
-    """
-    action = np.asarray(action, dtype=np.float32)
-    if action.shape != (len(CHANNELS),):
-        raise ValueError(f"An action has shape ({len(CHANNELS)},), one value per channel, not {action.shape}.")
-    if not np.isfinite(action).all():
-        broken = [name for name, value in zip(CHANNELS, action, strict=True) if not np.isfinite(value)]
-        raise ValueError(f"Every value of an action must be finite; these are not: {', '.join(broken)}.")
-    state = (action > PRESSED_ABOVE).astype(np.float32)
-    n_mouse = len(MOUSE_CHANNELS)
-    state[:n_mouse] = np.clip(action[:n_mouse], -1.0, 1.0)
-    return state
 
 
 def decode_controls(state: np.ndarray) -> Controls:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import gymnasium as gym
 import numpy as np
 
-from lerobot_qwenvla.miniworld.controls import Controls, decode_controls, input_state
+from lerobot_qwenvla.devices.input_state import input_state
+from lerobot_qwenvla.miniworld.controls import Controls, decode_controls
 from lerobot_qwenvla.miniworld.tasks import find_task
 from lerobot_qwenvla.miniworld.worlds import world_class
 from recordings_to_lerobot.action_schema import CHANNELS, MOUSE_CHANNELS

@@ -1,4 +1,4 @@
-"""A scripted player for "go to the goal" that knows only what it has seen."""
+"""A planner for "go to the goal" that knows only what its player has seen."""
 
 import numpy as np
 
@@ -19,14 +19,14 @@ FORGET_BELOW_M = 0.5
 LEFT, RIGHT = 1, -1
 
 
-class ScriptedExpert:
+class GoToPlanner:
     """Turns until the goal is in sight, then steers and walks to where it saw it.
 
     A goal that leaves the view, perhaps because something stands before it, is remembered where it was.
     """
 
     def __init__(self, canvas_px: tuple[int, int]):
-        """A player before its first look at a canvas (width, height)."""
+        """A planner before the first look at a canvas (width, height)."""
         self._canvas_px = canvas_px
         self._goal_m: np.ndarray | None = None
         self._search_side = RIGHT

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from lerobot_qwenvla.devices.input_device import InputDevice, InputEvent
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
-from lerobot_qwenvla.miniworld.planner import ScriptedExpert
+from lerobot_qwenvla.miniworld.planner import GoToPlanner
 from lerobot_qwenvla.miniworld.sight import look
 from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, frame_ticks
 from lerobot_qwenvla.recorder.hand import Hand
@@ -66,14 +66,14 @@ class Step:
 
 
 def _play_by_script(env: MiniworldEnv, seed: int) -> Iterator[Interval]:
-    """Look, intend, move the hand."""
-    expert = ScriptedExpert(env.canvas_px)
+    """Look, plan, move the hand."""
+    planner = GoToPlanner(env.canvas_px)
     hand = Hand(env.canvas_px, seeded_rng(seed, "hand"))
     device = InputDevice(env.canvas_px)
     duplicates_rng = seeded_rng(seed, "duplicates")
     for tick, next_tick in pairwise(frame_ticks(seeded_rng(seed, "clock"))):
         # A late next frame must not draw events beyond the nominal period: that is all the last frame owns.
-        events = hand.carry_out(expert.intend(look(env)), tick, min(next_tick, tick + FRAME_PERIOD_TICKS))
+        events = hand.carry_out(planner.intend(look(env)), tick, min(next_tick, tick + FRAME_PERIOD_TICKS))
         n_captures = 2 if duplicates_rng.random() < DUPLICATE_PROBABILITY else 1
         yield Interval(tick, device.play(events), events, n_captures)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lerobot_qwenvla.miniworld.controls import turn_of_mouse_x
-from lerobot_qwenvla.miniworld.planner import SEARCH_TURN_DEG, ScriptedExpert
+from lerobot_qwenvla.miniworld.planner import SEARCH_TURN_DEG, GoToPlanner
 from lerobot_qwenvla.miniworld.sight import Sight
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player, evaluate_player, play_episode
 from recordings_to_lerobot.action_schema import normalize_px
@@ -31,40 +31,40 @@ def after(prepare):
 
 
 def test_it_turns_steadily_to_the_right_until_it_sees_the_goal():
-    expert = ScriptedExpert(CANVAS_PX)
+    planner = GoToPlanner(CANVAS_PX)
     for _ in range(20):
-        intention = expert.intend(see())
+        intention = planner.intend(see())
         assert turn_deg(intention) == pytest.approx(-SEARCH_TURN_DEG, abs=0.1)
         assert not intention.keys
 
 
 def test_it_steers_towards_the_goal_and_walks_once_it_is_ahead():
-    expert = ScriptedExpert(CANVAS_PX)
-    aside = expert.intend(see(goal_m=(2.0, -1.0)))
+    planner = GoToPlanner(CANVAS_PX)
+    aside = planner.intend(see(goal_m=(2.0, -1.0)))
     assert turn_deg(aside) == pytest.approx(0.5 * np.degrees(np.arctan2(1.0, 2.0)), abs=0.1)
     assert not aside.keys
-    ahead = expert.intend(see(goal_m=(2.0, 0.0)))
+    ahead = planner.intend(see(goal_m=(2.0, 0.0)))
     assert turn_deg(ahead) == 0.0
     assert ahead.keys == {"w"}
 
 
 def test_it_goes_on_to_where_it_saw_the_goal():
-    expert = ScriptedExpert(CANVAS_PX)
-    expert.intend(see(goal_m=(2.0, 0.0)))
-    assert expert.intend(see(position_m=(0.15, 0.0))).keys == {"w"}
+    planner = GoToPlanner(CANVAS_PX)
+    planner.intend(see(goal_m=(2.0, 0.0)))
+    assert planner.intend(see(position_m=(0.15, 0.0))).keys == {"w"}
 
 
 def test_it_turns_back_to_the_side_where_it_lost_the_goal():
-    expert = ScriptedExpert(CANVAS_PX)
-    expert.intend(see(goal_m=(2.0, 0.0)))
-    assert turn_deg(expert.intend(see(heading_deg=-50.0))) > 0
-    assert turn_deg(expert.intend(see(heading_deg=50.0))) < 0
+    planner = GoToPlanner(CANVAS_PX)
+    planner.intend(see(goal_m=(2.0, 0.0)))
+    assert turn_deg(planner.intend(see(heading_deg=-50.0))) > 0
+    assert turn_deg(planner.intend(see(heading_deg=50.0))) < 0
 
 
 def test_a_goal_that_is_not_where_it_was_is_searched_for_again():
-    expert = ScriptedExpert(CANVAS_PX)
-    expert.intend(see(goal_m=(2.0, -0.1)))
-    intention = expert.intend(see(position_m=(1.9, 0.0)))
+    planner = GoToPlanner(CANVAS_PX)
+    planner.intend(see(goal_m=(2.0, -0.1)))
+    intention = planner.intend(see(position_m=(1.9, 0.0)))
     assert not intention.keys
     assert turn_deg(intention) == pytest.approx(SEARCH_TURN_DEG, abs=0.1)
 

@@ -37,12 +37,12 @@ def test_the_episode_ends_with_its_success(env):
     assert not any(success[:-1])
 
 
-def test_chance_reaches_the_goal_more_rarely_than_the_expert():
-    random, expert = (
+def test_chance_reaches_the_goal_more_rarely_than_the_scripted_player():
+    random, scripted = (
         evaluate_player(name, "OneRoom", range(8), canvas_w=32, canvas_h=32) for name in ("random", "scripted")
     )
-    assert len(random) == len(expert) == 8
-    assert sum(random) < sum(expert)
+    assert len(random) == len(scripted) == 8
+    assert sum(random) < sum(scripted)
 
 
 def test_unknown_player_lists_the_known_ones():
