@@ -39,7 +39,6 @@ COMMANDS = {
     "inspect": Command("recordings_to_lerobot.inspection.command", "InspectConfig", "see what is in recordings"),
     "convert": Command(f"{_HERE}.convert", "ConvertConfig", "convert recordings, or add new ones to a dataset", True),
     "verify": Command(f"{_HERE}.verify", "VerifyConfig", "compare a dataset with the recordings it was made from"),
-    "replay": Command("lerobot_qwenvla.miniworld.replay", "ReplayConfig", "play a dataset of Miniworld again"),
     "explain": Command(f"{_HERE}.explain", "ExplainConfig", "show what was recorded around a row of a dataset"),
     "push": Command(f"{_HERE}.push", "PushConfig", "upload a dataset to the Hub with its card"),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 import draccus
 from draccus.utils import DraccusException
 from tqdm import tqdm
+from yaml import YAMLError
 
 from lerobot_qwenvla.miniworld.environment import FPS, MiniworldEnv
 from lerobot_qwenvla.miniworld.worlds import NoDisplayError, OpenGLMissingError, use_display
@@ -128,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = draccus.parse(RecordConfig, args=arguments, prog="qwenvla-record")
         print(record(config))
-    except (DraccusException, ValueError, OSError, OpenGLMissingError, NoDisplayError) as error:
+    except (DraccusException, YAMLError, ValueError, OSError, OpenGLMissingError, NoDisplayError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
-from lerobot_qwenvla.miniworld.replay import ReplayConfig, replay, run
+from lerobot_qwenvla.miniworld.replay import ReplayConfig, main, replay
 from lerobot_qwenvla.recorder.record import record_episode
 from recordings_to_lerobot.action_schema import CHANNEL_INDEX
 from recordings_to_lerobot.convert import convert
@@ -178,8 +178,23 @@ def test_the_first_episodes_can_be_chosen(converted):
 
 
 def test_the_exit_code_says_whether_all_went_well(dataset, capsys):
-    assert run(ReplayConfig(dataset)) == 0
+    assert main([f"--root={dataset}"]) == 0
     assert "2 of 2 episodes went as they were recorded" in capsys.readouterr().out
-    assert run(ReplayConfig(dataset, min_psnr_db=60.0)) == 1
-    printed = capsys.readouterr().out
-    assert "0 of 2 episodes" in printed
+    assert main([f"--root={dataset}", "--min_psnr_db=60"]) == 1
+    assert "0 of 2 episodes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "`root`"),
+        (["--root=no/such/dataset"], "no/such/dataset: no such folder"),
+        (["--root=datasets", "--episodes=few"], "`episodes`"),
+        (["--root=[datasets"], "expected ',' or ']'"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

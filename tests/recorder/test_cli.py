@@ -41,6 +41,7 @@ def test_option_names_may_be_spelled_with_hyphens(tmp_path):
         ("--task=NoRoom", "Known tasks: OneRoom"),
         ("--canvas=4", "at least 16"),
         ("--canvas=wide", "`canvas`"),
+        ("--canvas=[32", "expected ',' or ']'"),
         ("--episodes=0", "--episodes must be at least 1"),
         ("--first-seed=-1", "--first_seed must not be negative"),
         ("--player=nobody", "--player must be scripted or human, not 'nobody'"),
