@@ -8,7 +8,7 @@ import os
 import sys
 import weakref
 
-from lerobot_qwenvla.miniworld.system_packages import missing_libraries, needs_libraries, remedy
+from lerobot_qwenvla.miniworld.system_packages import OPENGL
 
 
 class OpenGLMissingError(RuntimeError):
@@ -59,8 +59,9 @@ def world_class(path: str) -> type:
 
 
 def _require_libraries() -> None:
-    if needs_libraries() and (missing := missing_libraries()):
-        raise OpenGLMissingError(remedy(missing))
+    # Elsewhere OpenGL is part of the system.
+    if _draws_without_display() and not OPENGL.is_there():
+        raise OpenGLMissingError(OPENGL.remedy())
 
 
 def _draws_without_display() -> bool:
