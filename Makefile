@@ -1,4 +1,4 @@
-# make setup   .venv with everything pinned, and the system packages Miniworld and the tests need
+# make setup   .venv with everything pinned, and the system packages that Miniworld, videos and the tests need
 # make demo    record → convert → train → evaluate → outputs/demo/report.html   (SEED=1 for another training seed)
 # make test    the whole test suite, offline
 # make lint    what a pull request must pass
