@@ -1,6 +1,5 @@
 """Runs the stages of a pipeline as commands: skips what is done, shows one line of progress, keeps full logs."""
 
-import fcntl
 import hashlib
 import json
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 PROGRESS_BAR = re.compile(r"\d+%\|.*\|")
@@ -52,14 +52,13 @@ def run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
             or there is something in the place of an output that was not made by an earlier run.
     """
     (folder / "logs").mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{folder}: another run is at work here; wait for it, or choose another --output_dir"
-            ) from error
-        return _run_stages(stages, folder)
+    try:
+        with FileLock(folder / "lock", blocking=False):
+            return _run_stages(stages, folder)
+    except Timeout as error:
+        raise ValueError(
+            f"{folder}: another run is at work here; wait for it, or choose another --output_dir"
+        ) from error
 
 
 def _run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
@@ -93,7 +92,7 @@ def _run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
 
 
 def _recipe(stage: Stage, before: str) -> str:
-    parts = [before, *stage.command, *(path.read_text() for path in stage.inputs)]
+    parts = [before, *stage.command, *(path.read_text(encoding="utf-8") for path in stage.inputs)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -140,5 +139,13 @@ def run_command(command: list[str], log_path: Path) -> None:
 
 
 def program(name: str) -> str:
-    """Path of a command that was installed beside this Python."""
-    return str(Path(sys.executable).parent / name)
+    """Path of a command that was installed beside this Python.
+
+    Raises:
+        ValueError: There is no such command.
+    """
+    folder = Path(sys.executable).parent
+    path = shutil.which(name, path=folder)
+    if path is None:
+        raise ValueError(f"{name} is not in {folder}; install this project again: make setup")
+    return path

@@ -1,10 +1,12 @@
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from lerobot_qwenvla.demo.runner import Stage, run_stages
+from lerobot_qwenvla.demo.runner import Stage, program, run_stages
 
 
 def writes(path: Path, text: str, name: str = "write", **options) -> Stage:
@@ -55,18 +57,24 @@ def test_what_somebody_else_put_there_is_never_removed(tmp_path):
 
 
 def test_two_runs_in_one_folder_do_not_meet(tmp_path):
+    begun, goes_on = tmp_path / "begun", tmp_path / "goes on"
     code = f"""
-import sys
-from pathlib import Path
-from lerobot_qwenvla.demo.runner import run_stages
-try:
-    run_stages([], Path({str(tmp_path)!r}))
-except ValueError as error:
-    sys.exit(str(error))
+import os, time
+open({str(begun)!r}, "w")
+while not os.path.exists({str(goes_on)!r}):
+    time.sleep(0.01)
 """
-    second = Stage("second", [sys.executable, "-c", code], tmp_path / "a")
-    with pytest.raises(ValueError, match="another run is at work here; wait for it, or choose another --output_dir"):
-        run_stages([second], tmp_path)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(run_stages, [Stage("first", [sys.executable, "-c", code], begun)], tmp_path)
+        try:
+            while not begun.exists() and not first.done():
+                time.sleep(0.01)
+            with pytest.raises(ValueError, match="another run is at work here; wait for it, or choose another"):
+                run_stages([], tmp_path)
+        finally:
+            goes_on.touch()
+    assert first.result().keys() == {"first"}
+    assert run_stages([], tmp_path) == {}
 
 
 def test_a_failed_stage_says_why_and_starts_over(tmp_path):
@@ -96,3 +104,9 @@ sys.exit('killed' if first else 0)
         run_stages([stage], tmp_path)
     assert half.read_text() == "half half "
     assert whole.read_text() == "half "
+
+
+def test_programs_are_those_beside_this_python():
+    assert Path(program("qwenvla-record")).parent == Path(sys.executable).parent
+    with pytest.raises(ValueError, match=r"qwenvla-nothing is not in .*; install this project again"):
+        program("qwenvla-nothing")
