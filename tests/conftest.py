@@ -1,25 +1,27 @@
-"""Small real parts that the policy tests are built from."""
+"""Small real parts that the policy tests are built from.
+
+torch and LeRobot are imported by the fixtures that need them: most tests of recordings, devices and Miniworld do not.
+"""
 
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
+# Several test processes share the cores; threads of each on top of that get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
-from lerobot.datasets.factory import resolve_delta_timestamps
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.policies.factory import make_policy, make_pre_post_processors
-from torch.utils.data import default_collate
 
-from lerobot_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
-from lerobot_qwenvla.features.precompute import cache_features
-from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
+if TYPE_CHECKING:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    from lerobot_qwenvla import QwenVLAConfig
+    from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 
 IMAGE_PX = 64
 CHANNELS = 5
@@ -27,11 +29,15 @@ CHANNELS = 5
 
 @pytest.fixture(scope="session")
 def backbone_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
+
     return make_tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny", width=64)
 
 
 @pytest.fixture(scope="session")
-def make_config(backbone_dir: Path) -> Callable[..., QwenVLAConfig]:
+def make_config(backbone_dir: Path) -> Callable[..., "QwenVLAConfig"]:
+    from lerobot_qwenvla import QwenVLAConfig
+
     def make(**overrides) -> QwenVLAConfig:
         small = {
             "backbone": str(backbone_dir),
@@ -53,8 +59,22 @@ def make_config(backbone_dir: Path) -> Callable[..., QwenVLAConfig]:
 
 
 @pytest.fixture(scope="session")
-def pixel_dataset(tmp_path_factory: pytest.TempPathFactory) -> LeRobotDataset:
+def make_settings(backbone_dir: Path) -> Callable:
+    """Settings of the small backbone."""
+    from lerobot_qwenvla.backbone import BackboneSettings
+
+    def make(**overrides) -> BackboneSettings:
+        small = {"backbone": str(backbone_dir), "vlm_layer": 4, "quantization": "none", "dtype": "float32"}
+        return BackboneSettings(**{**small, "image_size": IMAGE_PX, **overrides})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pixel_dataset(tmp_path_factory: pytest.TempPathFactory) -> "LeRobotDataset":
     """Three episodes of nine frames; the last channel never moves, like a key that was never pressed."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
     root = tmp_path_factory.mktemp("data") / "pixels"
     vector = {"dtype": "float32", "shape": (CHANNELS,), "names": [f"channel.{i}" for i in range(CHANNELS)]}
     screen = {"dtype": "video", "shape": (IMAGE_PX, IMAGE_PX, 3), "names": ["height", "width", "channels"]}
@@ -81,21 +101,24 @@ def pixel_dataset(tmp_path_factory: pytest.TempPathFactory) -> LeRobotDataset:
 
 @pytest.fixture(scope="session")
 def feature_dataset(
-    pixel_dataset: LeRobotDataset,
-    make_config: Callable[..., QwenVLAConfig],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> LeRobotDataset:
-    return cache_features(pixel_dataset, make_config(), tmp_path_factory.mktemp("data") / "features")
+    pixel_dataset: "LeRobotDataset", make_settings: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> "LeRobotDataset":
+    from lerobot_qwenvla.features.precompute import precompute_features
+
+    root = tmp_path_factory.mktemp("data") / "features"
+    return precompute_features(pixel_dataset, make_settings(), [-4, -2, 0], root, device="cpu")
 
 
-@pytest.fixture
-def make_trainee(make_config: Callable[..., QwenVLAConfig]) -> Callable[..., QwenVLAPolicy]:
+@pytest.fixture(scope="session")
+def make_trainee(make_config: Callable[..., "QwenVLAConfig"]) -> Callable[..., "QwenVLAPolicy"]:
     """A policy built as lerobot-train builds it, with weights under which every input matters."""
+    import torch
+    from lerobot.policies.factory import make_policy
 
-    def make(dataset: LeRobotDataset, **overrides) -> QwenVLAPolicy:
+    def make(dataset: "LeRobotDataset", **overrides) -> "QwenVLAPolicy":
         torch.manual_seed(0)
         policy = make_policy(make_config(**overrides), ds_meta=dataset.meta)
-        for name, parameter in policy.expert.named_parameters():
+        for name, parameter in policy.model.expert.named_parameters():
             if "modulation" in name:  # zero at first: a fresh layer is the identity
                 torch.nn.init.normal_(parameter, std=0.1)
         return policy
@@ -103,11 +126,15 @@ def make_trainee(make_config: Callable[..., QwenVLAConfig]) -> Callable[..., Qwe
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_batch() -> Callable[..., dict]:
     """A preprocessed training batch of the given rows of a dataset."""
+    from lerobot.datasets.factory import resolve_delta_timestamps
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from lerobot.policies.factory import make_pre_post_processors
+    from torch.utils.data import default_collate
 
-    def make(dataset: LeRobotDataset, policy: QwenVLAPolicy, rows: list[int]) -> dict:
+    def make(dataset: LeRobotDataset, policy: "QwenVLAPolicy", rows: list[int]) -> dict:
         timed = LeRobotDataset(
             dataset.repo_id,
             root=dataset.root,

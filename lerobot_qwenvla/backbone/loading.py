@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
+
+from lerobot_qwenvla.backbone.quantization import quantization_config
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +22,12 @@ def load_part[Part: PreTrainedModel](
     quantization: str,
     dtype: torch.dtype,
     device: torch.device | str,
+    dequantize: bool,
 ) -> Part:
     """The weights of `source` whose names begin with `prefix`, as a frozen model of class `part`.
+
+    With `dequantize`, quantised weights are made whole again once, after they were read: the same values, without
+    doing so for every product.
 
     Raises:
         ValueError: The weights are missing or damaged, or bitsandbytes is not installed for a quantised part.
@@ -49,20 +55,7 @@ def load_part[Part: PreTrainedModel](
             f"--policy.backbone={name}: {len(missing)} weights are missing, "
             f"the first is {prefix}.{min(missing)}; download it again"
         )
+    if dequantize and quantization != "none":
+        model = model.dequantize(dtype=dtype)
     logger.info("%s of %s: %.0f MB", part.__name__, name, model.get_memory_footprint() / 1e6)
     return model.requires_grad_(False).eval()
-
-
-def quantization_config(quantization: str, dtype: torch.dtype, keep: list[str]) -> BitsAndBytesConfig | None:
-    """transformers' config of a quantisation; modules named in `keep` stay as they are (None: the last one does)."""
-    if quantization == "4bit":
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=keep,
-        )
-    if quantization == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=keep)
-    return None

@@ -1,21 +1,11 @@
 """The first text layers of Qwen3-VL, in two steps: an instruction is read once, then pictures behind it."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import DynamicCache, Qwen3VLTextConfig, Qwen3VLTextModel
+from transformers import Cache, DynamicCache, Qwen3VLTextConfig, Qwen3VLTextModel
 
-
-@dataclass(frozen=True, eq=False)
-class Prefix:
-    """An instruction that has been read: keys and values of every layer, and its length in tokens."""
-
-    keys_values: Tensor  # (layers, 2, heads, P, head size)
-
-    def __len__(self) -> int:
-        return self.keys_values.shape[3]
+from lerobot_qwenvla.backbone.prefix_cache import Prefixes
 
 
 class TextLayers(Qwen3VLTextModel):
@@ -30,28 +20,36 @@ class TextLayers(Qwen3VLTextModel):
         super().__init__(config)
         self.norm = nn.Identity()
 
-    def read_prefix(self, token_ids: Tensor) -> Prefix:
-        """Reads the text before the first picture.  # (P,)"""
-        cache = DynamicCache(config=self.config)
-        position = torch.arange(len(token_ids), device=token_ids.device).expand(3, 1, -1)
-        causal = torch.ones(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device).tril()
-        self._run(self.embed_tokens(token_ids[None]), position, causal[None, None], cache)
-        return Prefix(torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers]))
+    def prefill(self, prompts: list[list[int]]) -> Tensor:
+        """Reads N texts before the first picture, padded on the right to the longest.
 
-    def read_pictures(self, visual: Tensor, grid: tuple[int, int], prefixes: list[Prefix], between: Tensor) -> Tensor:
+        Returns:
+            (layers, 2, N, heads, P, head size) keys and values; those of padding mean nothing.
+        """
+        device = self.embed_tokens.weight.device
+        longest = max(map(len, prompts))
+        token_ids = torch.tensor([prompt + [0] * (longest - len(prompt)) for prompt in prompts], device=device)
+        cache = DynamicCache(config=self.config)
+        position = torch.arange(longest, device=device).expand(3, 1, -1)
+        # Causal, so that no text has read the padding behind it.
+        causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
+        self._run(self.embed_tokens(token_ids), position, causal[None, None], cache)
+        return torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
+
+    def read_pictures(self, visual: Tensor, grid: tuple[int, int], prefixes: Prefixes, between: Tensor) -> Tensor:
         """Reads pictures behind instructions that have been read.
 
         Args:
-            visual: (B, F, 1 + K, T, D) of F pictures, one after the other; see `VisionTower.look`.
+            visual: (B, F, 1 + K, T, D) of F pictures, one after the other; see `VisionTower.encode_images`.
             grid: Rows and columns of a picture's tokens, T in all.
-            prefixes: B instructions.
+            prefixes: Of B instructions that have been read.
             between: Tokens between two pictures.  # (G,)
 
         Returns:
             (B, F, T, D) hidden states of the pictures' tokens.
         """
         batch, frames, levels, tokens, _ = visual.shape
-        lengths = torch.tensor([len(prefix) for prefix in prefixes], device=visual.device)  # (B,)
+        lengths = torch.tensor(prefixes.lengths, device=visual.device)  # (B,)
         gap = self.embed_tokens(between).expand(batch, frames, -1, -1)  # (B, F, G, D)
         embeddings = torch.cat([visual[:, :, 0], gap], dim=2)  # (B, F, T + G, D)
         deepstack = F.pad(visual[:, :, 1:], (0, 0, 0, gap.shape[2]))  # (B, F, K, T + G, D)
@@ -60,11 +58,10 @@ class TextLayers(Qwen3VLTextModel):
         deepstack = [deepstack[:, :, k].flatten(1, 2)[:, :length] for k in range(levels - 1)]
 
         position = lengths[:, None] + picture_positions(grid, frames, gap.shape[2], visual.device)[:, None, :length]
-        longest = max(len(prefix) for prefix in prefixes)
-        is_text = torch.arange(longest, device=visual.device) < lengths[:, None]  # (B, P)
+        is_text = torch.arange(max(prefixes.lengths), device=visual.device) < lengths[:, None]  # (B, P)
         causal = torch.ones(length, length, dtype=torch.bool, device=visual.device).tril()
         mask = torch.cat([is_text[:, None].expand(-1, length, -1), causal.expand(batch, -1, -1)], dim=2)[:, None]
-        hidden = self._run(embeddings, position, mask, _cache_of(prefixes), deepstack)
+        hidden = self._run(embeddings, position, mask, prefixes.kv_cache(), deepstack)
         hidden = F.pad(hidden, (0, 0, 0, gap.shape[2])).unflatten(1, (frames, -1))
         return hidden[:, :, :tokens]
 
@@ -73,7 +70,7 @@ class TextLayers(Qwen3VLTextModel):
         hidden: Tensor,
         position: Tensor,
         mask: Tensor,
-        cache: DynamicCache,
+        cache: Cache,
         deepstack: list[Tensor] | tuple[()] = (),
     ) -> Tensor:
         """hidden (B, L, D), position (3, B, L), mask (B, 1, L, past + L) true where seen, deepstack K × (B, L, D)."""
@@ -99,10 +96,3 @@ def picture_positions(grid: tuple[int, int], frames: int, gap: int, device: torc
     one = torch.cat([torch.stack([time, row, column]), text], dim=1)  # (3, T + gap)
     start = (max(grid) + gap) * torch.arange(frames, device=device)
     return (start[:, None] + one[:, None]).flatten(1)
-
-
-def _cache_of(prefixes: list[Prefix]) -> DynamicCache:
-    longest = max(len(prefix) for prefix in prefixes)
-    padded = [F.pad(prefix.keys_values, (0, 0, 0, longest - len(prefix))) for prefix in prefixes]
-    stacked = torch.stack(padded, dim=2)  # (layers, 2, B, heads, P, head size)
-    return DynamicCache((keys, values) for keys, values in stacked)

@@ -16,7 +16,7 @@ Grid = tuple[int, int]  # patches of a picture: rows, columns
 class VisionTower(Qwen3VLVisionModel):
     """transformers' vision tower with a second way through it, for pictures that share a patch grid.
 
-    `forward` packs pictures of any size into one row and attends to one after the other; `look` keeps them a batch.
+    `forward` packs pictures of any size into one row and attends to one after the other; `encode_images` keeps a batch.
     It uses the same modules, multiplies patches by a matrix instead of convolving them, and computes the tables of
     positions once per grid.
     """
@@ -27,7 +27,7 @@ class VisionTower(Qwen3VLVisionModel):
         super().__init__(config)
         self._tables: dict[tuple[Grid, torch.device], tuple[Tensor, tuple[Tensor, Tensor]]] = {}
 
-    def look(self, patches: Tensor, grid: Grid) -> Tensor:
+    def encode_images(self, patches: Tensor, grid: Grid) -> Tensor:
         """What the text layers need to know of pictures.
 
         Args:

@@ -1,1 +1,1 @@
-"""Frozen features of a whole dataset: computed once, read by row while training."""
+"""Frozen features: of a whole dataset, computed once and read by row; of running episodes, remembered by step."""

@@ -23,7 +23,7 @@ def expect_no_backbone(policy: nn.Module, incompatible_keys: Any) -> None:
 def check_trained_with(checkpoint: Path, config: QwenVLAConfig) -> None:
     """Compares the features a policy will look at with those its checkpoint was trained on.
 
-    A backbone of another name is only warned of: it may be the same one in another place.
+    What only changes them a little is warned of, and so is a backbone of another name: it may be the same elsewhere.
 
     Raises:
         ValueError: They are of another layer or of pictures of another size.
@@ -34,10 +34,25 @@ def check_trained_with(checkpoint: Path, config: QwenVLAConfig) -> None:
     for name in ("vlm_layer", "image_size"):
         if (got := getattr(config, name)) != (wanted := getattr(trained, name)):
             raise ValueError(f"{checkpoint} was trained with {name}={wanted}, got {got}; leave --policy.{name} out")
-    if config.backbone != trained.backbone:
+    for name in (
+        "backbone", "backbone_revision", "quantization", "vision_quantization", "dtype", "num_frames", "frame_skip",
+    ):  # fmt: skip
+        if (got := getattr(config, name)) != (wanted := getattr(trained, name)):
+            logger.warning(
+                "%s was trained with %s=%s and is used with %s: it may act worse; leave --policy.%s out to use its own",
+                checkpoint,
+                name,
+                wanted,
+                got,
+                name,
+            )
+
+
+def warn_of_local_backbone(config: QwenVLAConfig) -> None:
+    """Says that who downloads this policy will not have its backbone."""
+    if Path(config.backbone).exists():
         logger.warning(
-            "%s was trained with the backbone %s, and is used with %s: make sure that they are the same",
-            checkpoint,
-            trained.backbone,
+            "The policy needs the backbone %s, a local folder, which is not pushed with it: others must pass their own "
+            "--policy.backbone. Train with the name of a backbone on the Hub to avoid this",
             config.backbone,
         )

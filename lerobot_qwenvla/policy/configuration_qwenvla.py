@@ -1,27 +1,18 @@
 """Configuration of the `qwenvla` policy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature, PreTrainedConfig
 from lerobot.optim import AdamWConfig, CosineDecayWithWarmupSchedulerConfig
 from lerobot.utils.constants import ACTION
 
-from lerobot_qwenvla.features.store import camera_of_column
+from lerobot_qwenvla.backbone.settings import BackboneSettings
+from lerobot_qwenvla.features.columns import check_identity, column_of_camera, feature_columns, feature_identity
+from lerobot_qwenvla.policy.solvers import TABLEAUS
 
-QUANTIZATIONS = ("none", "4bit", "8bit")
-DTYPES = ("float32", "bfloat16")
-FRAME_ENCODINGS = ("per_frame", "joint")
 FRAME_CACHINGS = ("lazy", "eager")
 POOLINGS = ("none", "average", "learned")
-SOLVERS = ("euler", "heun", "rk4")
-# What the frozen features of a picture depend on, besides the picture and the instruction.
-FEATURE_SETTINGS = (
-    "backbone", "backbone_revision", "vlm_layer", "quantization", "vision_quantization", "dtype", "image_size",
-    "frame_encoding",
-)  # fmt: skip
-# And where a feature is of several frames.
-JOINT_FEATURE_SETTINGS = ("num_frames", "frame_skip")
 
 
 @PreTrainedConfig.register_subclass("qwenvla")
@@ -50,6 +41,9 @@ class QwenVLAConfig(PreTrainedConfig):
     # Storage of the text layers, and of the vision tower: "4bit" (NF4, double quantised), "8bit" (LLM.int8) or "none".
     quantization: str = "4bit"
     vision_quantization: str = "none"
+    # Makes 4-bit weights whole again once, after loading: the same values and about 1 GB more, instead of doing it for
+    # every product, as bitsandbytes does at 144 tokens a picture.
+    dequantize: bool = False
     # Type of the backbone's unquantised weights, and the autocast type of the expert in training.
     dtype: str = "bfloat16"
 
@@ -86,8 +80,9 @@ class QwenVLAConfig(PreTrainedConfig):
     noise_draws: int = 1
     # Recomputes the expert's activations in the backward pass: less memory, about a third more time in the expert.
     gradient_checkpointing: bool = False
-    # torch.compile for the expert; the first call takes a minute.
+    # torch.compile for the whole loop of the solver, and its mode, as in SmolVLA; the first decision takes minutes.
     compile_model: bool = False
+    compile_mode: str = "max-autotune"
 
     # --- Decisions ---
     # Steps from noise to action, and the solver that takes them: "euler", "heun" (2 velocities a step) or "rk4" (4).
@@ -150,26 +145,19 @@ class QwenVLAConfig(PreTrainedConfig):
                 "convert it in the same way, train from scratch, or pass --policy.action_names=null"
             )
         self.action_names = names
-        for column, feature in dataset_features.items():
-            if camera := camera_of_column(column):
-                self._check_feature_settings(column, feature["info"])
-                self.input_features.pop(column, None)
-                self.input_features[camera] = PolicyFeature(FeatureType.VISUAL, tuple(feature["info"]["image_shape"]))
+        for camera, info in feature_columns(dataset_features).items():
+            check_identity(camera, info, feature_identity(self.backbone_settings, self.frame_offsets))
+            self.input_features.pop(column_of_camera(camera), None)
+            self.input_features[camera] = PolicyFeature(FeatureType.VISUAL, tuple(info["image_shape"]))
 
-    def feature_settings(self) -> dict[str, Any]:
-        """The settings that frozen features depend on."""
-        names = FEATURE_SETTINGS + (JOINT_FEATURE_SETTINGS if self.frame_encoding == "joint" else ())
-        return {name: getattr(self, name) for name in names}
+    @property
+    def backbone_settings(self) -> BackboneSettings:
+        """What the backbone is made of.
 
-    def _check_feature_settings(self, column: str, computed_with: dict[str, Any]) -> None:
-        for name, wanted in self.feature_settings().items():
-            if name not in computed_with:
-                raise ValueError(f"the dataset's {column} does not say its {name}; run qwenvla-cache-features again")
-            if (got := computed_with[name]) != wanted:
-                raise ValueError(
-                    f"the dataset's {column} was computed with {name}={got!r}, but the policy has {wanted!r}; "
-                    f"pass --policy.{name}={got} or run qwenvla-cache-features again"
-                )
+        Raises:
+            ValueError: A setting of it is out of its range.
+        """
+        return BackboneSettings(**{each.name: getattr(self, each.name) for each in fields(BackboneSettings)})
 
     def validate_settings(self) -> None:
         """Checks the settings; not at construction, where draccus would replace the messages by its own.
@@ -177,21 +165,16 @@ class QwenVLAConfig(PreTrainedConfig):
         Raises:
             ValueError: A setting is out of its range.
         """
-        _check_choice("quantization", self.quantization, QUANTIZATIONS)
-        _check_choice("vision_quantization", self.vision_quantization, QUANTIZATIONS)
-        _check_choice("dtype", self.dtype, DTYPES)
-        _check_choice("frame_encoding", self.frame_encoding, FRAME_ENCODINGS)
+        _ = self.backbone_settings
         _check_choice("frame_caching", self.frame_caching, FRAME_CACHINGS)
         _check_choice("token_pooling", self.token_pooling, POOLINGS)
-        _check_choice("solver", self.solver, SOLVERS)
+        _check_choice("solver", self.solver, tuple(TABLEAUS))
         for name in (
-            "vlm_layer", "num_frames", "frame_skip", "chunk_size", "n_action_steps", "expert_layers",
+            "num_frames", "frame_skip", "chunk_size", "n_action_steps", "expert_layers",
             "expert_width", "expert_heads", "noise_draws", "num_inference_steps",
         ):  # fmt: skip
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"--policy.{name} must be at least 1, got {value}")
-        if self.image_size < 32:
-            raise ValueError(f"--policy.image_size must be at least 32 pixels, got {self.image_size}")
         for name in ("state_dropout", "instruction_dropout"):
             if not 0.0 <= (share := getattr(self, name)) <= 1.0:
                 raise ValueError(f"--policy.{name} must be between 0 and 1, got {share}")

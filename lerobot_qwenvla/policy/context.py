@@ -27,7 +27,7 @@ class CameraProjector(nn.Module):
         self.token_embedding = nn.Parameter(torch.randn(rows * columns, width) * 0.02)
 
     def forward(self, features: Tensor) -> Tensor:  # (B, F, T, D) → (B, F, T', W)
-        tokens = self.project(self.norm(features))
+        tokens = self.project(self.norm(features.float()))  # frozen features come in the type they are kept in
         if self.pool:
             tokens = self.pool(tokens, self.grid)
         return tokens + self.frame_embedding + self.token_embedding
@@ -38,19 +38,17 @@ class TokenPooling(nn.Module):
 
     def __init__(self, width: int, *, learned: bool) -> None:
         super().__init__()
-        self.mix = nn.Linear(POOL_STRIDE**2 * width, width, bias=False) if learned else None
+        self.mix = nn.Conv2d(width, width, POOL_STRIDE, stride=POOL_STRIDE, bias=False) if learned else None
         if self.mix:
             with torch.no_grad():
-                self.mix.weight.copy_(torch.eye(width).repeat(1, POOL_STRIDE**2) / POOL_STRIDE**2)
+                self.mix.weight.copy_(torch.eye(width)[:, :, None, None] / POOL_STRIDE**2)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """tokens (B, F, rows·columns, W) → (B, F, ⌈rows/2⌉·⌈columns/2⌉, W); a lone border token counts twice."""
         picture = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, grid)  # (B·F, W, rows, columns)
         picture = F.pad(picture, (0, grid[1] % POOL_STRIDE, 0, grid[0] % POOL_STRIDE), mode="replicate")
-        squares = F.pixel_unshuffle(picture, POOL_STRIDE).unflatten(1, (-1, POOL_STRIDE**2))  # (B·F, W, 4, r, c)
-        squares = squares.permute(0, 3, 4, 2, 1).flatten(1, 2)  # (B·F, T', 4, W)
-        pooled = self.mix(squares.flatten(2)) if self.mix else squares.mean(2)
-        return pooled.unflatten(0, tokens.shape[:2])
+        pooled = self.mix(picture) if self.mix else F.avg_pool2d(picture, POOL_STRIDE)
+        return pooled.flatten(2).transpose(1, 2).unflatten(0, tokens.shape[:2])
 
 
 class ContextProjector(nn.Module):
@@ -81,6 +79,8 @@ class ContextProjector(nn.Module):
             if camera in features
         ]
         if self.state_in is not None:
+            # Nothing of a hidden state gets in: not even a NaN, which would come back in the gradient.
+            state = state.masked_fill(hide_state[:, None], 0.0)
             state = self.state_in(state.clamp(-STATE_LIMIT, STATE_LIMIT))  # (B, W)
             tokens.append(torch.where(hide_state[:, None], self.hidden_state, state)[:, None])
         return self.norm(torch.cat(tokens, dim=1))

@@ -1,17 +1,21 @@
 """The action expert: a transformer over the action chunk that predicts the flow-matching velocity.
 
 Layers alternate between cross-attention to the context (frames and state) and causal self-attention over the chunk.
-The context does not depend on the denoising time, so its keys and values are computed once per chunk.
+The context does not depend on the denoising time, so its keys and values are computed once per chunk; and what the
+layers do with a time does not depend on the chunk, so it is computed once for all times of a solver.
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
+from lerobot.policies.common.vla_utils import create_sinusoidal_pos_embedding
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+# Shortest and longest period of the time's sines and cosines (those of pi0).
+MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
+
 KeysValues = list[tuple[Tensor, Tensor]]  # per cross-attention layer, each (B, H, S, D/H)
+Modulations = list[Tensor]  # per layer (N, 6·D), of N times
 
 
 class Attention(nn.Module):
@@ -52,9 +56,9 @@ class ExpertLayer(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, tokens: Tensor, time: Tensor, context: tuple[Tensor, Tensor] | None) -> Tensor:
-        """tokens (B·K, T, D), time (B·K, D), context keys and values of B; None attends causally to the tokens."""
-        scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = self.modulation(time)[:, None].chunk(6, dim=-1)
+    def forward(self, tokens: Tensor, modulation: Tensor, context: tuple[Tensor, Tensor] | None) -> Tensor:
+        """tokens (B·K, T, D), modulation (B·K or 1, 6·D), keys and values of B; None attends causally to the tokens."""
+        scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = modulation[:, None].chunk(6, dim=-1)
         normed = self.attention_norm(tokens) * (1 + scale_a) + shift_a
         tokens = tokens + gate_a * (self._cross(normed, *context) if context else self._causal(normed))
         normed = self.mlp_norm(tokens) * (1 + scale_m) + shift_m
@@ -89,29 +93,27 @@ class ActionExpert(nn.Module):
         """Keys and values of every cross-attention layer.  # context (B, S, D)"""
         return [layer.attention.keys_values(context) for layer in self.layers[::2]]
 
-    def forward(self, x_t: Tensor, time: Tensor, context: KeysValues) -> Tensor:
+    def modulations(self, time: Tensor) -> Modulations:
+        """What each layer scales, shifts and gates by at times (N,) in [0, 1]."""
+        width = self.position.shape[-1]
+        embedding = create_sinusoidal_pos_embedding(time, width, MIN_PERIOD, MAX_PERIOD, device=time.device)
+        embedding = self.time_mlp(embedding.to(self.position.dtype))  # (N, D)
+        return [layer.modulation(embedding) for layer in self.layers]
+
+    def forward(self, x_t: Tensor, modulations: Modulations, context: KeysValues) -> Tensor:
         """Velocity of noisy actions.
 
         Args:
             x_t: (B·K, chunk, A): K draws of each of B observations, those of an observation next to each other.
-            time: (B·K,) in [0, 1].
+            modulations: Of the times of B·K rows, or of one time for all.
             context: From `context_keys_values`, of B observations.
 
         Returns:
             (B·K, chunk, A)
         """
         tokens = self.action_in(x_t) + self.position
-        time = self.time_mlp(time_embedding(time, tokens.shape[-1]))  # (B·K, D)
-        for i, layer in enumerate(self.layers):
-            arguments = tokens, time, context[i // 2] if i % 2 == 0 else None
-            recompute = self.checkpointing and self.training
+        recompute = self.checkpointing and self.training
+        for i, (layer, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
+            arguments = tokens, modulation, context[i // 2] if i % 2 == 0 else None
             tokens = checkpoint(layer, *arguments, use_reentrant=False) if recompute else layer(*arguments)
         return self.action_out(self.norm(tokens))
-
-
-def time_embedding(time: Tensor, width: int, min_period: float = 4e-3, max_period: float = 4.0) -> Tensor:
-    """Sine and cosine of the time at log-spaced periods (the embedding of pi0).  # (B,) → (B, width)"""
-    fraction = torch.linspace(0.0, 1.0, width // 2, device=time.device)
-    period = min_period * (max_period / min_period) ** fraction  # (width/2,)
-    angle = 2 * math.pi * time[:, None] / period
-    return torch.cat([angle.sin(), angle.cos()], dim=-1)

@@ -1,40 +1,37 @@
 """The `qwenvla` policy: a frozen Qwen3-VL looks, a flow-matching expert writes the next actions.
 
 frames (B, F, C, H, W) + instruction ─ frozen backbone ─→ features (B, F, T, D) ─┐
-state (B, S) ────────────────────────────────────────────────────────────────────┤ context (B, F·T+1, W)
-noise (B, chunk, A) ─ expert, num_inference_steps times ─→ actions (B, chunk, A) ←┘
+state (B, S) ────────────────────────────────────────────────────────────────────┤ flow matching
+noise (B, chunk, A) ─────────────────────────────────────────────────────────────┴─→ actions (B, chunk, A)
+
+This module fits the algorithm (`flow_matching.py`) to LeRobot: batches, queue, PEFT, checkpoints, real-time chunking.
 """
 
-import logging
 from collections import deque
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.policies import PreTrainedPolicy
-from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
 from lerobot.policies.rtc import RTCProcessor
 from lerobot.utils.constants import ACTION
 from torch import Tensor, nn
 
 from lerobot_qwenvla.backbone import FrozenBackbone
-from lerobot_qwenvla.features.store import FeatureStore, column_of_camera
+from lerobot_qwenvla.features.store import FeatureStore
 from lerobot_qwenvla.policy.adapters import check_adapters, default_adapters
-from lerobot_qwenvla.policy.checkpoint import check_trained_with, expect_no_backbone
+from lerobot_qwenvla.policy.checkpoint import check_trained_with, expect_no_backbone, warn_of_local_backbone
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, Features
-from lerobot_qwenvla.policy.expert import ActionExpert, KeysValues
-from lerobot_qwenvla.policy.frame_memory import FeatureCache
-from lerobot_qwenvla.policy.normalization import check_statistics, with_ranges
-from lerobot_qwenvla.policy.observation import instructions_of, pictures_of, state_of
-from lerobot_qwenvla.policy.solvers import Velocity, integrate
-from lerobot_qwenvla.tools.parameters import parameter_report
+from lerobot_qwenvla.policy.flow_matching import FlowMatching, Steering
+from lerobot_qwenvla.policy.observation import Observation
+from lerobot_qwenvla.policy.perception import Perception
+from lerobot_qwenvla.policy.processor_qwenvla import check_statistics, with_ranges
+from lerobot_qwenvla.policy.rtc import executed_steps, steering
 
-logger = logging.getLogger(__name__)
-
-HIDDEN_INSTRUCTION = ""
+# Kinds of channels whose losses are logged apart, by how the names of actions begin.
+CHANNEL_KINDS = ("mouse", "button", "key", "wheel")
 
 
 class QwenVLAPolicy(PreTrainedPolicy):
@@ -47,6 +44,8 @@ class QwenVLAPolicy(PreTrainedPolicy):
 
     config_class = QwenVLAConfig
     name = "qwenvla"
+    # What LeRobot's `drop_queued_actions` clears.
+    _action_queue_attrs = ("action_queue",)
 
     def __init__(
         self,
@@ -63,45 +62,192 @@ class QwenVLAPolicy(PreTrainedPolicy):
             check_statistics(config, dataset_meta.stats)
             # lerobot-train overrides the statistics of a checkpoint it goes on from by these.
             dataset_meta.stats = with_ranges(config, dataset_meta.stats)
-        self.backbone = backbone or FrozenBackbone(config)
+            if config.push_to_hub:
+                warn_of_local_backbone(config)
+        self.backbone = backbone or FrozenBackbone(config.backbone_settings)
         # What PEFT asks before it looks for quantised layers.
-        self.is_loaded_in_4bit = "4bit" in (config.quantization, config.vision_quantization)
-        self.is_loaded_in_8bit = "8bit" in (config.quantization, config.vision_quantization)
-        self.feature_store = FeatureStore(dataset_meta, config) if dataset_meta is not None else None
-        if not self.feature_store:
-            self.backbone.load()
-        cameras = {
-            camera: CameraProjector(
-                self.backbone.token_grid(feature.shape),
-                width=config.expert_width,
-                feature_width=self.backbone.width,
-                frames=config.num_frames,
-                pooling=config.token_pooling,
-            )
-            for camera, feature in config.image_features.items()
-        }
-        state = config.robot_state_feature.shape[0] if config.robot_state_feature else 0
-        self.context = ContextProjector(cameras, width=config.expert_width, state=state)
-        self.expert = ActionExpert(
-            width=config.expert_width,
-            layers=config.expert_layers,
-            heads=config.expert_heads,
-            chunk_size=config.chunk_size,
-            action=config.action_feature.shape[0],
-            checkpointing=config.gradient_checkpointing,
-        )
+        stored = set() if config.dequantize else self.backbone.settings.quantizations
+        self.is_loaded_in_4bit, self.is_loaded_in_8bit = "4bit" in stored, "8bit" in stored
+        store = FeatureStore.of_dataset(dataset_meta, config.frame_encoding) if dataset_meta is not None else None
+        if store is None:
+            self.backbone.load(config.device)
+        self.perception = Perception(config, self.backbone, store)
+        grids = {camera: self.backbone.token_grid(feature.shape) for camera, feature in config.image_features.items()}
+        self.model = FlowMatching(config, grids, self.backbone.width)
         if config.compile_model:
-            self.expert.compile()
+            self.model.compile(config.compile_mode)
         self.register_load_state_dict_post_hook(expect_no_backbone)
-        self.cache = FeatureCache(self.backbone, config.frame_offsets, joint=config.frame_encoding == "joint")
-        self.action_queue: deque[Tensor] = deque()
+        self.reset()
         self.init_rtc_processor()
-        logger.info("\n%s", parameter_report(self))
 
-    def reset(self) -> None:
-        """Forgets the running episodes."""
-        self.cache.clear()
-        self.action_queue.clear()
+    def reset(self, session: Hashable | None = None) -> None:
+        """Forgets the running episodes, or the frames of one session."""
+        self.perception.memory.reset(session)
+        if session is None:
+            # A new one: another thread may be acting from the old one.
+            self.action_queue: deque[Tensor] = deque()
+            self._step = -1  # of the last observation
+            self._is_counting = False  # whether select_action counts the steps
+            self._last_chunk: Tensor | None = None
+
+    # --- Training ---
+
+    def forward(self, batch: dict[str, Any], reduction: str = "mean") -> tuple[Tensor, dict[str, float]]:
+        """Flow-matching loss: mean squared error of the velocity at random times between action and noise.
+
+        Args:
+            batch: Frames (B, F, C, H, W) or rows of their features (B, F), state (B, F, S), actions (B, chunk, A),
+                `action_is_pad` (B, chunk), `task`; and, to fix what is drawn otherwise, `noise` and `time` of
+                `FlowMatching.loss`.
+            reduction: "mean", or "none" for a loss per sample (B,).
+
+        Returns:
+            The loss, and of it the parts: mouse, buttons and keys, each the mean over its channels.
+        """
+        observation = self._observe(batch)
+        error = self.model.loss(
+            self.perception.for_training(observation, hides_instructions=self.training),
+            observation.state,
+            batch[ACTION],
+            noise=batch.get("noise"),
+            time=batch.get("time"),
+        )  # (B, chunk, A)
+        padded = batch.get("action_is_pad")
+        is_real = torch.ones_like(error[..., 0]) if padded is None else (~padded).to(error.dtype)  # (B, chunk)
+        parts = self._losses_by_kind((error.detach() * is_real[..., None]).sum((0, 1)) / is_real.sum())
+        error = error.mean(-1) * is_real
+        if reduction == "none":  # an episode's last step still has one real action
+            return error.sum(1) / is_real.sum(1), parts
+        return error.sum() / is_real.sum(), parts
+
+    def _losses_by_kind(self, by_channel: Tensor) -> dict[str, float]:
+        """Means over the channels of each kind.  # by_channel (A,)"""
+        kind_of = [name.split(".")[0] for name in self.config.action_names or []]
+        kinds = [kind for kind in CHANNEL_KINDS if kind in kind_of]
+        if not kinds:
+            return {}
+        means = [by_channel[[i for i, k in enumerate(kind_of) if k == kind]].mean() for kind in kinds]
+        return dict(zip([f"loss_{kind}" for kind in kinds], torch.stack(means).tolist(), strict=True))
+
+    def get_optim_params(self) -> list[dict[str, Any]]:
+        """What is trained: projectors with their own learning rate; no decay on biases, norms and embeddings."""
+        context, expert = self.model.context, self.model.expert
+        matrices = {m.weight for m in self.modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+        projectors = {*context.parameters(), *expert.action_in.parameters(), *expert.action_out.parameters()}
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = []
+        for is_projector, lr_scale in ((False, 1.0), (True, self.config.optimizer_projector_lr_scale)):
+            members = [p for p in trained if (p in projectors) == is_projector]
+            lr = self.config.optimizer_lr * lr_scale
+            groups.append({"params": [p for p in members if p in matrices], "lr": lr})
+            groups.append({"params": [p for p in members if p not in matrices], "lr": lr, "weight_decay": 0.0})
+        return [group for group in groups if group["params"]]
+
+    # --- Decisions ---
+
+    # lerobot-rollout compiles this method as a whole, which would trace bookkeeping that changes at every step.
+    @torch.compiler.disable
+    @torch.inference_mode(False)  # in which real-time chunking could not differentiate
+    @torch.no_grad()
+    def predict_action_chunk(
+        self,
+        batch: dict[str, Any],
+        noise: Tensor | None = None,
+        *,
+        steps: Sequence[int] | None = None,
+        sessions: Sequence[Hashable] | None = None,
+        inference_delay: int = 0,
+        prev_chunk_left_over: Tensor | None = None,
+        execution_horizon: int | None = None,
+    ) -> Tensor:
+        """Next actions, normalised.  # (B, chunk, A)
+
+        Args:
+            batch: Frames (B, F, C, H, W), or only the current one (B, C, H, W), which then joins the running episodes.
+            noise: Fixes the sample.  # (B, chunk, A)
+            steps: Of which step of its episode each observation is. If None: where `select_action` counts, the current
+                one; with real-time chunking, the one that the last chunk's remainder tells; else the next one.
+            sessions: Whose episode each observation belongs to; if None, one session a row.
+            inference_delay, prev_chunk_left_over, execution_horizon: Of real-time chunking, see LeRobot's
+                `RTCProcessor.denoise_step`.
+
+        Raises:
+            ValueError: The observation or the noise is not what the policy was trained on, or steps and sessions are
+                not one for each observation.
+        """
+        observation = self._observe(batch)
+        if steps is None:
+            self._step = self._next_step(prev_chunk_left_over)
+            steps = [self._step] * len(observation)
+        sessions = range(len(observation)) if sessions is None else sessions
+        if not len(steps) == len(sessions) == len(observation):
+            raise ValueError(f"got {len(steps)} steps and {len(sessions)} sessions for {len(observation)} observations")
+        steered = None
+        if self.rtc_processor:
+            steered = steering(
+                self.rtc_processor,
+                inference_delay=inference_delay,
+                prev_chunk_left_over=prev_chunk_left_over,
+                execution_horizon=execution_horizon,
+            )
+        chunk = self._decide(observation, steps, sessions, noise, steered)
+        self._last_chunk = chunk[0] if self.rtc_processor else None
+        return chunk
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def select_action(self, batch: dict[str, Any], noise: Tensor | None = None) -> Tensor:
+        """Action for the current step, normalised; looks again after `n_action_steps` of them.  # (B, A)
+
+        Raises:
+            ValueError: Real-time chunking is on, which needs whole chunks.
+        """
+        if self.rtc_processor:
+            raise ValueError("real-time chunking takes whole chunks from predict_action_chunk; unset rtc_config")
+        observation = self._observe(batch)
+        self._step, self._is_counting = self._step + 1, True
+        steps, sessions = [self._step] * len(observation), range(len(observation))
+        queue = self.action_queue
+        if queue:
+            if len(observation) != len(queue[0]):
+                raise ValueError(
+                    f"got {len(observation)} observations, but decided for {len(queue[0])}; call reset() between"
+                )
+            guided = self.model.is_guided
+            self.perception.remember(observation, steps, sessions, guided=guided, steps_to_decision=len(queue))
+        else:
+            chunk = self._decide(observation, steps, sessions, noise)
+            queue.extend(chunk[:, : self.config.n_action_steps].unbind(1))
+        return queue.popleft()
+
+    def _observe(self, batch: dict[str, Any]) -> Observation:
+        return Observation.from_batch(batch, self.config, self.backbone.token_grid)
+
+    def _next_step(self, left_over: Tensor | None) -> int:
+        if self._is_counting:
+            return self._step
+        executed = None
+        if left_over is not None and self._last_chunk is not None:
+            executed = executed_steps(self._last_chunk, left_over.view(-1, left_over.shape[-1]))
+        return self._step + (1 if executed is None else executed)
+
+    def _decide(
+        self,
+        observation: Observation,
+        steps: Sequence[int],
+        sessions: Sequence[Hashable],
+        noise: Tensor | None,
+        steered: Steering | None = None,
+    ) -> Tensor:
+        if self.training:
+            self.eval()
+        features = self.perception.for_decision(observation, steps, sessions, guided=self.model.is_guided)
+        return self.model.sample(features, observation.state, noise, steering=steered)
+
+    # --- Real-time chunking ---
+
+    def supports_rtc(self) -> bool:
+        return True
 
     def init_rtc_processor(self) -> None:
         """Takes up `config.rtc_config`; LeRobot calls this when it has set one.
@@ -117,172 +263,18 @@ class QwenVLAPolicy(PreTrainedPolicy):
                 "actions of a chunk; pass a smaller one"
             )
 
-    def supports_rtc(self) -> bool:
-        return True
+    # --- PEFT and checkpoints ---
 
     def _get_default_peft_targets(self) -> dict[str, Any]:
-        return default_adapters(context=self.context, expert=self.expert)
+        return default_adapters(**{"model.context": self.model.context, "model.expert": self.model.expert})
 
     def _validate_peft_config(self, peft_config: Any) -> None:
         super()._validate_peft_config(peft_config)
-        check_adapters(peft_config, has_features=bool(self.feature_store))
+        check_adapters(peft_config, has_features=self.perception.store is not None)
 
-    def get_optim_params(self) -> list[dict[str, Any]]:
-        """What is trained: projectors with their own learning rate; no decay on biases, norms and embeddings."""
-        matrices = {m.weight for m in self.modules() if isinstance(m, nn.Linear)}
-        projectors = {
-            *self.context.parameters(),
-            *self.expert.action_in.parameters(),
-            *self.expert.action_out.parameters(),
-        }
-        trained = [p for p in self.parameters() if p.requires_grad]
-        groups = []
-        for is_projector, lr_scale in ((False, 1.0), (True, self.config.optimizer_projector_lr_scale)):
-            members = [p for p in trained if (p in projectors) == is_projector]
-            lr = self.config.optimizer_lr * lr_scale
-            groups.append({"params": [p for p in members if p in matrices], "lr": lr})
-            groups.append({"params": [p for p in members if p not in matrices], "lr": lr, "weight_decay": 0.0})
-        return [group for group in groups if group["params"]]
-
-    def forward(self, batch: dict[str, Any], reduction: str = "mean") -> tuple[Tensor, dict[str, float]]:
-        """Flow-matching loss: mean squared error of the velocity at random times between action and noise.
-
-        Args:
-            batch: Frames (B, F, C, H, W) or pointers to their features (B, F), state (B, F, S), actions
-                (B, chunk, A), `action_is_pad` (B, chunk), `task`.
-            reduction: "mean", or "none" for a loss per sample (B,).
-        """
-        context = self._keys_values(self._training_features(batch), batch)
-        draws = self.config.noise_draws
-        action = batch[ACTION].repeat_interleave(draws, dim=0)  # (B·K, chunk, A)
-        noise = sample_noise(action.shape, action.device)
-        time = sample_time_beta(len(action), action.device, alpha=1.5, beta=1.0, scale=0.999, offset=0.001)  # (B·K,)
-        t = time[:, None, None]
-        x_t = t * noise + (1 - t) * action  # t=1 is noise
-        velocity = noise - action
-        error = F.mse_loss(self.expert(x_t, time, context), velocity, reduction="none").mean(-1)  # (B·K, chunk)
-        error = error.unflatten(0, (-1, draws)).mean(1)  # (B, chunk)
-        is_real = ~batch["action_is_pad"] if "action_is_pad" in batch else torch.ones_like(error, dtype=torch.bool)
-        if reduction == "none":  # an episode's last step still has one real action
-            return (error * is_real).sum(1) / is_real.sum(1), {}
-        return (error * is_real).sum() / is_real.sum(), {}
-
-    @torch.inference_mode(False)  # in which real-time chunking could not differentiate
-    @torch.no_grad()
-    def predict_action_chunk(
-        self,
-        batch: dict[str, Any],
-        noise: Tensor | None = None,
-        *,
-        inference_delay: int = 0,
-        prev_chunk_left_over: Tensor | None = None,
-        execution_horizon: int | None = None,
-    ) -> Tensor:
-        """Next actions, normalised.  # (B, chunk, A)
-
-        Args:
-            batch: Frames (B, F, C, H, W), or only the current one (B, C, H, W), which then joins the running episodes.
-            noise: Fixes the sample.  # (B, chunk, A)
-            inference_delay, prev_chunk_left_over, execution_horizon: Of real-time chunking, see LeRobot's
-                `RTCProcessor.denoise_step`.
-        """
-        self.eval()
-        instructions = self._instructions(batch)
-        guided = self.config.guidance_scale != 1
-        context = self._keys_values(self._decision_features(batch, instructions), batch)
-        if noise is None:
-            batch_size = len(instructions) // (1 + guided)
-            shape = (batch_size, self.config.chunk_size, self.config.action_feature.shape[0])
-            noise = sample_noise(shape, self.config.device)
-
-        def velocity(x_t: Tensor, time: Tensor) -> Tensor:
-            if not guided:
-                return self.expert(x_t, time, context)
-            told, untold = self.expert(x_t.repeat(2, 1, 1), time.repeat(2), context).chunk(2)
-            return untold + self.config.guidance_scale * (told - untold)
-
-        def continued(x_t: Tensor, time: Tensor) -> Tensor:
-            return self.rtc_processor.denoise_step(
-                x_t, prev_chunk_left_over, inference_delay, time[0], lambda x: velocity(x, time), execution_horizon
-            )
-
-        field: Velocity = continued if self.rtc_processor else velocity
-        return integrate(field, noise, self.config.num_inference_steps, self.config.solver)
-
-    @torch.no_grad()
-    def select_action(self, batch: dict[str, Any], noise: Tensor | None = None) -> Tensor:
-        """Action for the current step, normalised; looks again after `n_action_steps` of them.  # (B, A)
-
-        Raises:
-            ValueError: Real-time chunking is on, which needs whole chunks.
-        """
-        if self.rtc_processor:
-            raise ValueError("real-time chunking takes whole chunks from predict_action_chunk; unset rtc_config")
-        self.eval()
-        if self.action_queue:
-            self._remember(batch)
-        else:
-            chunk = self.predict_action_chunk(batch, noise)
-            self.action_queue.extend(chunk[:, : self.config.n_action_steps].unbind(1))
-        return self.action_queue.popleft()
-
-    def _remember(self, batch: dict[str, Any]) -> None:
-        """Keeps the frame of a step that needs no decision, for those that will look back to it."""
-        images = pictures_of(batch, self.config, self.backbone)
-        picture = next(iter(images.values()))
-        if len(picture) != len(self.action_queue[0]):
-            raise ValueError(
-                f"got {len(picture)} observations, but decided for {len(self.action_queue[0])}; call reset() between"
-            )
-        if picture.ndim == 5:  # the next decision gets all its frames
-            return
-        envs, instructions = list(range(len(picture))), self._instructions(batch)
-        self.cache.push(images, envs)
-        if self.config.frame_caching == "eager" and -len(self.action_queue) in self.config.frame_offsets:
-            self.cache.encode(instructions, envs * (len(instructions) // len(envs)))
-
-    def _instructions(self, batch: dict[str, Any]) -> list[str]:
-        """What the frames of a decision are read with: B instructions, and for guidance once more with none."""
-        instructions = instructions_of(batch)
-        guided = self.config.guidance_scale != 1
-        return instructions + [HIDDEN_INSTRUCTION] * (len(instructions) * guided)
-
-    def _keys_values(self, features: Features, batch: dict[str, Any]) -> KeysValues:
-        """Context of features (R·B rows: every one of B observations was read R times) and state."""
-        rows = len(next(iter(features.values())))
-        state = state_of(batch, self.config)
-        if state is not None:
-            state = state.repeat(rows // len(state), 1)
-        dropout = self.config.state_dropout if self.training else float(self.config.state_dropout == 1)
-        hide_state = torch.rand(rows, device=self.context.norm.weight.device) < dropout
-        return self.expert.context_keys_values(self.context(features, state, hide_state))
-
-    def _training_features(self, batch: dict[str, Any]) -> Features:
-        """Of frames (B, F, C, H, W), or of pointers (B, F) to precomputed features."""
-        if self.feature_store:
-            return self.feature_store.read(batch)
-        instructions = instructions_of(batch)
-        hidden = torch.rand(len(instructions)) < (self.config.instruction_dropout if self.training else 0.0)
-        instructions = [HIDDEN_INSTRUCTION if h else text for text, h in zip(instructions, hidden, strict=True)]
-        images = pictures_of(batch, self.config, self.backbone)
-        if len(images) < len(self.config.image_features):
-            raise ValueError(f"training needs {sorted(self.config.image_features)}, the batch has {sorted(images)}")
-        return {camera: self.backbone.encode(frames, instructions) for camera, frames in images.items()}
-
-    def _decision_features(self, batch: dict[str, Any], instructions: list[str]) -> Features:
-        """Of B observations, each read with one or several of R·B instructions."""
-        if self.feature_store and any(column_of_camera(camera) in batch for camera in self.config.image_features):
-            return self.feature_store.read(batch)
-        images = pictures_of(batch, self.config, self.backbone)
-        batch_size = len(next(iter(images.values())))
-        readings = len(instructions) // batch_size
-        if next(iter(images.values())).ndim == 4:
-            self.cache.push(images, range(batch_size))
-            return self.cache.features(instructions, list(range(batch_size)) * readings)
-        return {
-            camera: self.backbone.encode(frames.repeat(readings, 1, 1, 1, 1), instructions)
-            for camera, frames in images.items()
-        }
+    def push_model_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        warn_of_local_backbone(self.config)
+        return super().push_model_to_hub(*args, **kwargs)
 
     @classmethod
     def _load_as_safetensor(cls, model: "QwenVLAPolicy", model_file: str, map_location: str, strict: bool):

@@ -1,40 +1,59 @@
-"""Solvers of the flow-matching equation dx/dt = velocity(x, t), from t=1 (noise) to t=0 (action)."""
+"""Solvers of the flow-matching equation dx/dt = velocity(x, t), from t=1 (noise) to t=0 (action).
 
-from collections.abc import Callable
-from itertools import pairwise
+Explicit Runge-Kutta methods by their Butcher tableaus. When they ask for a velocity is known beforehand, so what
+depends on the time alone can be computed for all times at once, and a loop of them traces as one graph. (LeRobot's
+`euler_integrate` makes a tensor of the time on the host at every step.)
+"""
 
-import torch
-from lerobot.policies.common.flow_matching import euler_integrate
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 from torch import Tensor
 
-Velocity = Callable[[Tensor, Tensor], Tensor]  # x_t (B, ...), time (B,) → (B, ...)
+Velocity = Callable[[Tensor, int], Tensor]  # x_t (B, ...), which of the evaluation times → (B, ...)
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """One step of a method: where in the step it evaluates, after which earlier slopes, and how they are weighed."""
+
+    nodes: tuple[float, ...]
+    couplings: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+
+
+# The error shrinks with the step to the power 1 (euler, which is LeRobot's), 2 (heun) or 4 (rk4).
+TABLEAUS = {
+    "euler": Tableau((0.0,), ((),), (1.0,)),
+    "heun": Tableau((0.0, 1.0), ((), (1.0,)), (1 / 2, 1 / 2)),
+    "rk4": Tableau(
+        (0.0, 1 / 2, 1 / 2, 1.0), ((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)
+    ),
+}
+
+
+def evaluation_times(num_steps: int, solver: str) -> list[float]:
+    """The times at which `integrate` asks for a velocity, in its order."""
+    dt = -1.0 / num_steps
+    return [1.0 + (step + node) * dt for step in range(num_steps) for node in TABLEAUS[solver].nodes]
 
 
 def integrate(velocity: Velocity, noise: Tensor, num_steps: int, solver: str) -> Tensor:
-    """Follows the velocity from the noise in `num_steps` equal steps.
-
-    The error shrinks with the step to the power 1 (euler, which is LeRobot's), 2 (heun) or 4 (rk4).
-    """
-    if solver == "euler":
-        return euler_integrate(velocity, noise, num_steps)
-    step = {"heun": _heun_step, "rk4": _rk4_step}[solver]
-    times = torch.linspace(1.0, 0.0, num_steps + 1, device=noise.device)
-    x_t = noise
-    for start, end in pairwise(times):
-        x_t = step(velocity, x_t, start.expand(noise.shape[0]), end.expand(noise.shape[0]), end - start)
+    """Follows the velocity from the noise in `num_steps` equal steps.  # (B, ...)"""
+    tableau = TABLEAUS[solver]
+    dt = -1.0 / num_steps
+    x_t, evaluation = noise, 0
+    for _ in range(num_steps):
+        slopes: list[Tensor] = []
+        for coupling in tableau.couplings:
+            slopes.append(velocity(_along(x_t, slopes, coupling, dt), evaluation))
+            evaluation += 1
+        x_t = _along(x_t, slopes, tableau.weights, dt)
     return x_t
 
 
-def _heun_step(velocity: Velocity, x_t: Tensor, start: Tensor, end: Tensor, dt: Tensor) -> Tensor:
-    first = velocity(x_t, start)
-    second = velocity(x_t + dt * first, end)
-    return x_t + dt * (first + second) / 2
-
-
-def _rk4_step(velocity: Velocity, x_t: Tensor, start: Tensor, end: Tensor, dt: Tensor) -> Tensor:
-    middle = (start + end) / 2
-    first = velocity(x_t, start)
-    second = velocity(x_t + dt / 2 * first, middle)
-    third = velocity(x_t + dt / 2 * second, middle)
-    fourth = velocity(x_t + dt * third, end)
-    return x_t + dt * (first + 2 * second + 2 * third + fourth) / 6
+def _along(x_t: Tensor, slopes: Sequence[Tensor], weights: Sequence[float], dt: float) -> Tensor:
+    for slope, weight in zip(slopes, weights, strict=True):
+        if weight:
+            x_t = x_t + dt * weight * slope
+    return x_t

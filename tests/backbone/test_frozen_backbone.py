@@ -35,14 +35,14 @@ def stock_features(model: Qwen3VLModel, backbone: FrozenBackbone, frames: torch.
     inputs = backbone.processor(
         text=[prompt], images=list(frames), do_rescale=False, size=backbone.resize, return_tensors="pt"
     )
-    hidden = model(**inputs, output_hidden_states=True).hidden_states[backbone.config.vlm_layer]
+    hidden = model(**inputs, output_hidden_states=True).hidden_states[backbone.settings.vlm_layer]
     return hidden[0, inputs["input_ids"][0] == model.config.image_token_id].unflatten(0, (len(frames), -1))
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (32, 128)])
 @pytest.mark.parametrize("mode", ["per_frame", "joint"])
-def test_features_are_the_full_models_hidden_states(make_config, full_model, mode, shape):
-    backbone = FrozenBackbone(make_config(vlm_layer=4, image_size=96, frame_encoding=mode))
+def test_features_are_the_full_models_hidden_states(make_settings, full_model, mode, shape):
+    backbone = FrozenBackbone(make_settings(vlm_layer=4, image_size=96, frame_encoding=mode))
     frames = torch.rand(3, 2, 3, *shape)
     features = backbone.encode(frames, INSTRUCTIONS)
     assert len(backbone.text.layers) == 4 < len(full_model.language_model.layers)
@@ -52,12 +52,12 @@ def test_features_are_the_full_models_hidden_states(make_config, full_model, mod
         torch.testing.assert_close(features[row], stock, atol=1e-5, rtol=1e-4)
 
 
-def test_looking_at_a_batch_is_transformers_vision_tower(make_config, full_model):
-    backbone = FrozenBackbone(make_config(image_size=128))
-    backbone.load()
-    patches, grid = backbone.prepare(FRAMES[:, 0])
+def test_encoding_a_batch_of_pictures_is_transformers_vision_tower(make_settings, full_model):
+    backbone = FrozenBackbone(make_settings(image_size=128))
+    backbone.load("cpu")
+    patches, grid = backbone.prepare(FRAMES[:, 0]), backbone.patch_grid((3, 64, 64))
     with torch.no_grad():
-        ours = backbone.vision.look(patches, grid)  # (3, 1 + K, T, D)
+        ours = backbone.vision.encode_images(patches, grid)  # (3, 1 + K, T, D)
         stock = full_model.visual(patches.flatten(0, 1), grid_thw=torch.tensor([[1, *grid]] * 3))
     levels = [stock.pooler_output, *stock.deepstack_features]
     expected = torch.stack([level.unflatten(0, (3, -1)) for level in levels], dim=1)
@@ -78,64 +78,83 @@ def test_positions_are_those_of_transformers(full_model, rows, columns, frames, 
 
 
 @pytest.mark.parametrize("mode", ["per_frame", "joint"])
-def test_a_batch_is_read_as_each_row_would_be_alone(make_config, mode):
-    backbone = FrozenBackbone(make_config(frame_encoding=mode))
+def test_a_batch_is_read_as_each_row_would_be_alone(make_settings, mode):
+    backbone = FrozenBackbone(make_settings(frame_encoding=mode))
     together = backbone.encode(FRAMES, INSTRUCTIONS)
     alone = torch.cat([backbone.encode(FRAMES[i : i + 1], INSTRUCTIONS[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
 
 
-def test_an_instruction_is_read_once_for_all_its_frames(make_config):
-    backbone = FrozenBackbone(make_config())
-    backbone.load()
-    read = []
-    original = backbone.text.read_prefix
-    backbone.text.read_prefix = lambda ids: (read.append(len(ids)), original(ids))[1]
-    first = backbone.encode(FRAMES, ["go", "go", "stop"])
-    again = backbone.encode(FRAMES, ["go", "go", "stop"])
-    assert len(read) == 2
+def count_prefills(backbone: FrozenBackbone) -> list[list[str]]:
+    """Fills with the instructions of every prefill that is run from now on."""
+    backbone.load("cpu")
+    prefill, seen = backbone.prefill, []
+    backbone.prefill = lambda texts: (seen.append(texts), prefill(texts))[1]
+    return seen
+
+
+def test_an_instruction_is_read_once_for_all_its_frames(make_settings):
+    backbone = FrozenBackbone(make_settings())
+    read = count_prefills(backbone)
+    with torch.no_grad():
+        first = backbone.encode(FRAMES, ["go", "go", "stop"])
+        again = backbone.encode(FRAMES, ["go", "go", "stop"])
+    assert read == [["go", "stop"]]
     assert torch.equal(first, again)
 
 
-def test_picture_tokens_have_read_the_instruction(make_config):
-    backbone = FrozenBackbone(make_config())
+@torch.no_grad()
+def test_forty_instructions_are_read_together_and_once(make_settings):
+    backbone = FrozenBackbone(make_settings())
+    read = count_prefills(backbone)
+    texts = [f"go to box {n} " + "and on " * (n % 5) for n in range(40)]
+    frames = torch.rand(40, 1, 3, 64, 64)
+    features = [backbone.encode(frames, texts) for _ in range(2)]
+    assert [len(batch) for batch in read] == [40]
+    assert torch.equal(*features)
+    alone = torch.cat([FrozenBackbone.encode(backbone, frames[i : i + 1], texts[i : i + 1]) for i in (0, 7, 39)])
+    torch.testing.assert_close(features[0][[0, 7, 39]], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_picture_tokens_have_read_the_instruction(make_settings):
+    backbone = FrozenBackbone(make_settings())
     first, second = (backbone.encode(FRAMES[:1], [text]) for text in INSTRUCTIONS[:2])
     assert (first - second).abs().max() > 1e-3
 
 
-def test_later_frames_have_read_earlier_ones_only_jointly(make_config):
+def test_later_frames_have_read_earlier_ones_only_jointly(make_settings):
     changed = FRAMES.clone()
     changed[:, 0] = 1 - changed[:, 0]
     for mode in ("per_frame", "joint"):
-        backbone = FrozenBackbone(make_config(frame_encoding=mode))
+        backbone = FrozenBackbone(make_settings(frame_encoding=mode))
         before, after = backbone.encode(FRAMES, INSTRUCTIONS), backbone.encode(changed, INSTRUCTIONS)
         assert ((before - after)[:, 1].abs().max() > 1e-3) == (mode == "joint")
 
 
-def test_a_long_instruction_is_cut_with_a_warning(make_config, caplog):
-    backbone = FrozenBackbone(make_config())
+def test_a_long_instruction_is_cut_with_a_warning(make_settings, caplog):
+    backbone = FrozenBackbone(make_settings())
     with caplog.at_level(logging.WARNING):
         features = backbone.encode(FRAMES[:1], ["go " * 3333 + "!"])
     assert f"An instruction of 10000 tokens is cut to {MAX_INSTRUCTION_TOKENS}: 'go go" in caplog.text
     torch.testing.assert_close(features, backbone.encode(FRAMES[:1], [("go " * 200)[:MAX_INSTRUCTION_TOKENS]]))
 
 
-def test_an_instruction_with_a_placeholder_of_a_picture_is_refused(make_config):
+def test_an_instruction_with_a_placeholder_of_a_picture_is_refused(make_settings):
     with pytest.raises(ValueError, match=re.escape("'look <|image_pad|>' contains <|image_pad|>")):
-        FrozenBackbone(make_config()).encode(FRAMES[:1], ["look <|image_pad|>"])
+        FrozenBackbone(make_settings()).encode(FRAMES[:1], ["look <|image_pad|>"])
 
 
 @pytest.mark.parametrize(("height", "width", "tokens"), [(64, 64, 4), (128, 128, 4), (32, 128, 4), (50, 50, 4)])
-def test_any_picture_size_becomes_the_announced_number_of_tokens(make_config, height, width, tokens):
-    backbone = FrozenBackbone(make_config())
+def test_any_picture_size_becomes_the_announced_number_of_tokens(make_settings, height, width, tokens):
+    backbone = FrozenBackbone(make_settings())
     rows, columns = backbone.token_grid((3, height, width))
     assert rows * columns == tokens
     assert backbone.encode(torch.rand(1, 1, 3, height, width), ["go"]).shape == (1, 1, tokens, 64)
 
 
-def test_frozen_in_eval_mode_and_outside_of_every_state_dict(make_config):
-    backbone = FrozenBackbone(make_config())
-    backbone.load()
+def test_frozen_in_eval_mode_and_outside_of_every_state_dict(make_settings):
+    backbone = FrozenBackbone(make_settings())
+    backbone.load("cpu")
     nn.ModuleList([backbone]).train()
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
@@ -147,9 +166,9 @@ LINEAR = {"none": nn.Linear, "4bit": Linear4bit, "8bit": Linear8bitLt}
 
 
 @pytest.mark.parametrize(("text", "vision"), [("4bit", "none"), ("8bit", "none"), ("4bit", "4bit"), ("none", "8bit")])
-def test_text_layers_and_vision_tower_are_quantised_as_told(make_config, text, vision):
-    plain = FrozenBackbone(make_config())
-    quantised = FrozenBackbone(make_config(quantization=text, vision_quantization=vision))
+def test_text_layers_and_vision_tower_are_quantised_as_told(make_settings, text, vision):
+    plain = FrozenBackbone(make_settings())
+    quantised = FrozenBackbone(make_settings(quantization=text, vision_quantization=vision))
     features = quantised.encode(FRAMES, INSTRUCTIONS)
     for part, wanted in ((quantised.text, text), (quantised.vision, vision)):
         assert {type(module) for module in part.modules() if isinstance(module, nn.Linear)} == {LINEAR[wanted]}
@@ -157,9 +176,9 @@ def test_text_layers_and_vision_tower_are_quantised_as_told(make_config, text, v
     assert 0 < (features - reference).abs().mean() < 0.25 * reference.abs().mean()
 
 
-def test_only_the_parts_in_use_are_allocated(make_config, backbone_dir):
-    backbone = FrozenBackbone(make_config(vlm_layer=2))
-    backbone.load()
+def test_only_the_parts_in_use_are_allocated(make_settings, backbone_dir):
+    backbone = FrozenBackbone(make_settings(vlm_layer=2))
+    backbone.load("cpu")
     stored = load_file(backbone_dir / "model.safetensors")
     needed = [name for name in stored if ".visual." in name or "embed_tokens" in name]
     needed += [name for name in stored if ".layers.0." in name or ".layers.1." in name]
@@ -171,44 +190,43 @@ def broken_backbone(backbone_dir, tmp_path):
     return shutil.copytree(backbone_dir, tmp_path / "broken")
 
 
-def test_folder_without_weights_is_refused(make_config, broken_backbone):
+def test_folder_without_weights_is_refused(make_settings, broken_backbone):
     (broken_backbone / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"broken.*model.safetensors.*download it again"):
-        FrozenBackbone(make_config(backbone=str(broken_backbone))).load()
+        FrozenBackbone(make_settings(backbone=str(broken_backbone))).load("cpu")
 
 
-def test_folder_with_truncated_weights_is_refused(make_config, broken_backbone):
+def test_folder_with_truncated_weights_is_refused(make_settings, broken_backbone):
     weights = broken_backbone / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(ValueError, match=r"--policy\.backbone=.*broken: .*download it again"):
-        FrozenBackbone(make_config(backbone=str(broken_backbone))).load()
+        FrozenBackbone(make_settings(backbone=str(broken_backbone))).load("cpu")
 
 
-def test_folder_with_some_weights_missing_is_refused(make_config, broken_backbone):
+def test_folder_with_some_weights_missing_is_refused(make_settings, broken_backbone):
     weights = load_file(broken_backbone / "model.safetensors")
     del weights["model.visual.blocks.0.norm1.weight"]
     save_file(weights, broken_backbone / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"1 weights are missing.*visual.blocks.0.norm1.weight"):
-        FrozenBackbone(make_config(backbone=str(broken_backbone))).load()
+        FrozenBackbone(make_settings(backbone=str(broken_backbone))).load("cpu")
 
 
-def test_folder_that_does_not_exist_is_refused(make_config, tmp_path):
+def test_folder_that_does_not_exist_is_refused(make_settings, tmp_path):
     with pytest.raises(ValueError, match=r"--policy.backbone=.*nowhere.*qwenvla-tiny-backbone"):
-        FrozenBackbone(make_config(backbone=str(tmp_path / "nowhere")))
+        FrozenBackbone(make_settings(backbone=str(tmp_path / "nowhere")))
 
 
-def test_more_layers_than_the_model_has_are_refused(make_config):
+def test_more_layers_than_the_model_has_are_refused(make_settings):
     with pytest.raises(ValueError, match="vlm_layer=7 exceeds the 6 text layers"):
-        FrozenBackbone(make_config(vlm_layer=7))
+        FrozenBackbone(make_settings(vlm_layer=7))
 
 
 def test_4bit_without_bitsandbytes_is_refused(backbone_dir):
     script = f"""
 import sys
 sys.modules["bitsandbytes"] = None  # as if it were not installed
-from lerobot_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.backbone import FrozenBackbone
-FrozenBackbone(QwenVLAConfig(backbone={str(backbone_dir)!r}, vlm_layer=4, device="cpu")).load()
+from lerobot_qwenvla.backbone import BackboneSettings, FrozenBackbone
+FrozenBackbone(BackboneSettings({str(backbone_dir)!r}, vlm_layer=4)).load("cpu")
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "ValueError: a 4bit backbone needs bitsandbytes: pip install bitsandbytes" in run.stderr

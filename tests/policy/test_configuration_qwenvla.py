@@ -31,3 +31,11 @@ def test_frames_reach_back_by_the_frame_skip(make_config):
 def test_impossible_settings_are_refused(make_config, field, value, message):
     with pytest.raises(ValueError, match=message):
         make_config(**{field: value}).validate_settings()
+
+
+def test_a_column_that_only_sounds_like_features_is_left_alone(make_config):
+    config = make_config()
+    vector = {"dtype": "float32", "shape": (2,), "names": None}
+    config.input_features = {}
+    config.set_dataset_feature_metadata({"observation.features.x": vector, "action": vector})
+    assert config.input_features == {}

@@ -1,17 +1,19 @@
+import logging
+from threading import Thread
+
 import numpy as np
 import pytest
 import torch
 from lerobot.configs import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.policies.common.flow_matching import euler_integrate, sample_noise, sample_time_beta
 from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors.torch import load_file, save_file
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
 from lerobot_qwenvla.policy import observation as observation_module
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
-from lerobot_qwenvla.policy.observation import DEFAULT_INSTRUCTION
 
 SCREEN = "observation.images.screen"
 
@@ -38,8 +40,82 @@ def test_cached_frames_give_the_same_actions_as_encoding_all_of_them(pixel_datas
         frames = [observations[max(0, step + offset)][SCREEN] for offset in (-4, -2, 0)]
         uncached = policy.predict_action_chunk({**observation, SCREEN: torch.stack(frames, dim=1)}, noise=noise)[:, 0]
         torch.testing.assert_close(cached, uncached, atol=1e-4, rtol=0)
-    assert policy.cache.misses == 18
-    assert policy.cache.hits > 0
+    assert policy.perception.memory.misses == 18
+    assert policy.perception.memory.hits > 0
+
+
+def test_looking_ahead_at_an_observation_is_no_step(pixel_dataset, make_trainee):
+    policy, plain = make_trainee(pixel_dataset), make_trainee(pixel_dataset)
+    noise = torch.randn(2, 6, 5)
+    for observation in episode(steps=9, batch=2):
+        action = policy.select_action(observation, noise=noise)
+        chunk = policy.predict_action_chunk(observation, noise=noise)
+        assert torch.equal(action, plain.select_action(observation, noise=noise))
+    assert policy._step == 8
+    torch.testing.assert_close(chunk[:, 0], action, atol=1e-4, rtol=0)
+
+
+def test_a_caller_may_say_which_step_an_observation_is_of_and_whose(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset)
+    observations, noise = episode(steps=12, batch=1), torch.randn(2, 6, 5)
+    for at in (0, 3, 4, 6, 8):
+        pair = [observations[at], observations[at + 3]]
+        both = {key: torch.cat([o[key] for o in pair]) for key in (SCREEN, OBS_STATE)} | {"task": ["go", "go"]}
+        chunk = policy.predict_action_chunk(both, noise, steps=[at, at + 100], sessions=["here", "there"])
+    frames = [[observations[i][SCREEN] for i in window] for window in ((4, 6, 8), (7, 9, 11))]
+    frames = torch.cat([torch.stack(window, dim=1) for window in frames])
+    torch.testing.assert_close(chunk, policy.predict_action_chunk({**both, SCREEN: frames}, noise), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="got 1 steps and 2 sessions for 2 observations"):
+        policy.predict_action_chunk(both, noise, steps=[0], sessions=["here", "there"])
+
+
+def test_one_session_ends_and_the_other_goes_on(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset)
+    observations, noise = episode(steps=5, batch=2), torch.randn(2, 6, 5)
+    for step, observation in enumerate(observations):
+        chunk = policy.predict_action_chunk(observation, noise, steps=[step] * 2, sessions=["a", "b"])
+    policy.reset("a")
+    again = policy.predict_action_chunk(observations[-1], noise, steps=[0, 4], sessions=["a", "b"])
+    torch.testing.assert_close(again[1], chunk[1], atol=1e-5, rtol=0)
+    assert not torch.allclose(again[0], chunk[0], atol=1e-3)
+
+
+def test_decisions_survive_resets_by_another_thread(pixel_dataset, make_trainee):
+    policy, stop = make_trainee(pixel_dataset, n_action_steps=1), []
+
+    def end_episodes() -> None:
+        while not stop:
+            policy.reset()
+
+    thread = Thread(target=end_episodes)
+    thread.start()
+    try:
+        for observation in episode(steps=30, batch=2):
+            assert policy.select_action(observation).isfinite().all()
+    finally:
+        stop.append(True)
+        thread.join()
+
+
+def test_lerobots_compilation_of_the_whole_decision_compiles_the_loop_only(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset, num_inference_steps=2)
+    noise = torch.randn(2, 6, 5)
+    observations = episode(steps=4, batch=2)
+    expected = [policy.predict_action_chunk(o, noise) for o in observations]
+    policy.reset()
+    loop, whole = CompileCounterWithBackend("eager"), CompileCounterWithBackend("eager")
+    policy.model.denoise = torch.compile(policy.model.denoise, backend=loop, fullgraph=True)
+    decide = torch.compile(policy.predict_action_chunk, backend=whole)  # as lerobot-rollout --use_torch_compile=true
+    for observation, chunk in zip(observations, expected, strict=True):
+        torch.testing.assert_close(decide(observation, noise), chunk, atol=1e-5, rtol=1e-4)
+    assert (loop.frame_count, whole.frame_count) == (1, 0)
+
+
+def test_queued_actions_can_be_dropped_by_lerobots_name_for_them(pixel_dataset, make_trainee):
+    policy = make_trainee(pixel_dataset)
+    policy.select_action(episode(1, 2)[0])
+    queues = [getattr(policy, name) for name in policy._action_queue_attrs]
+    assert [len(queue) for queue in queues] == [1]
 
 
 def test_environments_in_a_batch_act_as_each_would_alone(pixel_dataset, make_trainee):
@@ -61,7 +137,7 @@ def test_looks_again_after_n_action_steps(pixel_dataset, make_trainee):
     seen = []
     for observation in episode(steps=7, batch=1):
         policy.select_action(observation)
-        seen.append(policy.cache.misses)
+        seen.append(policy.perception.memory.misses)
     assert seen == [1, 1, 1, 3, 3, 3, 6]  # frames 0, then 1 and 3, then 2, 4 and 6
 
 
@@ -98,9 +174,9 @@ def test_checkpoint_holds_what_was_trained_and_nothing_else(pixel_dataset, make_
 def test_checkpoint_without_one_of_its_weights_is_refused(pixel_dataset, make_trainee, tmp_path):
     make_trainee(pixel_dataset).save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    del weights["expert.position"]
+    del weights["model.expert.position"]
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"model.safetensors is not of this policy.*expert\.position"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not of this policy.*model\.expert\.position"):
         QwenVLAPolicy.from_pretrained(tmp_path)
 
 
@@ -144,7 +220,7 @@ def test_no_gradient_reaches_the_backbone(pixel_dataset, make_trainee, make_batc
     loss, _ = policy(make_batch(pixel_dataset, policy, [0, 12]))
     loss.backward()
     assert all(p.grad is None for p in policy.backbone.parameters())
-    assert all(p.grad is not None for module in (policy.expert, policy.context) for p in module.parameters())
+    assert all(p.grad is not None for module in (policy.model,) for p in module.parameters())
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
@@ -160,6 +236,20 @@ def test_padded_actions_do_not_count(pixel_dataset, make_trainee, make_batch, re
     # The expert is causal, so that what stands behind an action cannot change it.
     torch.testing.assert_close(losses[0], losses[1])
     assert losses[0].shape == (() if reduction == "mean" else (2,))
+
+
+def test_the_loss_of_mouse_buttons_and_keys_is_told_apart(pixel_dataset, make_trainee, make_batch):
+    policy = make_trainee(pixel_dataset)
+    batch = make_batch(pixel_dataset, policy, [0, 8])
+    noise, time = torch.randn(2, 6, 5), torch.rand(2)
+    fixed = {**batch, "noise": noise, "time": time}
+    assert policy(fixed)[1] == {}  # its channels are no mouse, button or key
+    policy.config.action_names = ["mouse.x.vel", "mouse.y.vel", "button.left", "key.w", "key.a"]
+    loss, parts = policy(fixed)
+    assert list(parts) == ["loss_mouse", "loss_button", "loss_key"]
+    mean = (2 * parts["loss_mouse"] + parts["loss_button"] + 2 * parts["loss_key"]) / 5
+    assert mean == pytest.approx(loss.item(), rel=1e-5)
+    assert all(isinstance(part, float) for part in parts.values())
 
 
 def test_the_state_matters_unless_it_is_always_hidden(pixel_dataset, make_trainee):
@@ -218,14 +308,6 @@ def test_a_key_never_pressed_in_training_can_be_pressed(pixel_dataset, make_trai
     torch.testing.assert_close(postprocess(batch[ACTION]), pressed)
 
 
-def test_a_state_that_is_missing_is_named_unless_it_is_never_seen(pixel_dataset, make_trainee):
-    observation = episode(1, 1)[0]
-    del observation[OBS_STATE]
-    with pytest.raises(ValueError, match=r"no observation.state: got .*trained with \(5,\) of it"):
-        make_trainee(pixel_dataset).select_action(observation)
-    assert make_trainee(pixel_dataset, state_dropout=1.0).select_action(observation).shape == (1, 5)
-
-
 def test_an_observation_buffer_may_be_filled_again(pixel_dataset, make_trainee):
     policies = [make_trainee(pixel_dataset, n_action_steps=1) for _ in range(2)]
     buffer, noise = torch.empty(1, 3, 64, 64), torch.randn(1, 6, 5)
@@ -245,20 +327,36 @@ def test_a_batch_that_changes_without_reset_is_refused(pixel_dataset, make_train
         policy.select_action(episode(1, 1)[0])
 
 
-def test_another_number_of_frames_is_refused(pixel_dataset, make_trainee):
+def test_settings_that_change_features_a_little_are_warned_of(pixel_dataset, make_trainee, tmp_path, caplog):
+    make_trainee(pixel_dataset).save_pretrained(tmp_path)
+    config = PreTrainedConfig.from_pretrained(tmp_path)
+    config.quantization, config.dtype, config.frame_skip = "4bit", "bfloat16", 3
+    with caplog.at_level(logging.WARNING):
+        QwenVLAPolicy.from_pretrained(tmp_path, config=config)
+    for name, trained, used in (
+        ("quantization", "none", "4bit"),
+        ("dtype", "float32", "bfloat16"),
+        ("frame_skip", 2, 3),
+    ):
+        assert f"was trained with {name}={trained} and is used with {used}" in caplog.text
+
+
+def test_a_checkpoint_whose_backbone_is_elsewhere_says_where_it_looked(
+    pixel_dataset, make_trainee, backbone_dir, tmp_path, monkeypatch
+):
     policy = make_trainee(pixel_dataset)
-    observation = episode(1, 1)[0]
-    observation[SCREEN] = observation[SCREEN][:, None]
-    with pytest.raises(ValueError, match=r"screen: got 1 frames, must be 3, or the current one"):
-        policy.select_action(observation)
+    policy.config.backbone = f"outputs/{backbone_dir.name}"  # as it was where it was trained
+    policy.save_pretrained(tmp_path / "checkpoint")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=rf"--policy\.backbone=outputs/tiny: there is no folder {tmp_path}/outputs/tiny"
+    ):
+        QwenVLAPolicy.from_pretrained("checkpoint")
 
 
-def test_training_without_one_of_the_cameras_is_refused(two_camera_dataset, make_trainee, make_batch):
-    policy = make_trainee(two_camera_dataset)
-    batch = make_batch(two_camera_dataset, policy, [0])
-    del batch[WIDE]
-    with pytest.raises(ValueError, match=r"training needs \[.*left.*wide.*\], the batch has \[.*left'\]"):
-        policy(batch)
+def test_pushing_a_policy_with_a_local_backbone_is_warned_of(pixel_dataset, make_trainee, caplog):
+    make_trainee(pixel_dataset, push_to_hub=True, repo_id="me/policy")
+    assert "a local folder, which is not pushed with it" in caplog.text
 
 
 @pytest.mark.parametrize("setting", [{"vlm_layer": 3}, {"image_size": 96}])
@@ -374,9 +472,7 @@ def test_a_policy_trained_jointly_acts_per_frame_too(pixel_dataset, make_trainee
     noise, texts = torch.randn(2, 6, 5), [text for text in frames["task"] for _ in range(3)]
     chunk = policy.predict_action_chunk(frames, noise=noise)
     alone = policy.backbone.encode(frames[SCREEN].view(6, 1, 3, 64, 64), texts).view(2, 3, -1, 64)
-    context = policy._keys_values({SCREEN: alone}, frames)
-    with torch.no_grad():
-        expected = euler_integrate(lambda x_t, time: policy.expert(x_t, time, context), noise, 10)
+    expected = policy.model.sample({SCREEN: alone}, frames[OBS_STATE], noise)
     torch.testing.assert_close(chunk, expected, atol=1e-4, rtol=0)
 
 
@@ -391,25 +487,6 @@ def test_when_and_how_frames_are_encoded_changes_no_action(pixel_dataset, make_t
             frames = [observations[max(0, step + offset)][SCREEN] for offset in (-4, -2, 0)]
             chunk = policy.predict_action_chunk({**observation, SCREEN: torch.stack(frames, dim=1)}, noise=noise)
         torch.testing.assert_close(action, chunk[:, step % 3], atol=1e-4, rtol=0)
-
-
-def test_eager_caching_reads_guided_frames_with_both_instructions(pixel_dataset, make_trainee):
-    policy = make_trainee(pixel_dataset, frame_caching="eager", instruction_dropout=0.1, guidance_scale=2.0)
-    for observation in episode(steps=2, batch=2):
-        policy.select_action(observation)
-    policy.select_action(episode(steps=1, batch=2)[0])
-    newest = policy.cache._frames[1, SCREEN][-1]
-    assert set(newest.features) == {"go", ""}
-
-
-def test_eager_caching_leaves_one_frame_to_a_decision(pixel_dataset, make_trainee):
-    policy = make_trainee(pixel_dataset, frame_caching="eager", n_action_steps=6)
-    looked_at = []
-    for observation in episode(steps=13, batch=1):
-        before = policy.cache.misses
-        policy.select_action(observation)
-        looked_at.append(policy.cache.misses - before)
-    assert looked_at == [1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]  # decisions at steps 0, 6 and 12
 
 
 def test_guidance_of_one_is_no_guidance_and_more_follows_the_instruction_further(pixel_dataset, make_trainee):
@@ -447,65 +524,3 @@ def test_hidden_instructions_do_not_reach_the_loss(pixel_dataset, make_trainee, 
 def test_guidance_without_hidden_instructions_in_training_is_refused(pixel_dataset, make_trainee):
     with pytest.raises(ValueError, match=r"guidance_scale=2\.0 needs a policy trained with instructions hidden"):
         make_trainee(pixel_dataset, guidance_scale=2.0)
-
-
-def test_several_draws_give_the_mean_of_their_losses(pixel_dataset, make_trainee, make_batch):
-    policy = make_trainee(pixel_dataset, noise_draws=3)
-    batch = make_batch(pixel_dataset, policy, [0, 12])
-    torch.manual_seed(0)
-    together = policy(batch, reduction="none")[0]
-    torch.manual_seed(0)
-    context = policy._keys_values(policy._training_features(batch), batch)
-    noise, time = (
-        sample_noise((6, 6, 5), "cpu"),
-        sample_time_beta(6, "cpu", alpha=1.5, beta=1, scale=0.999, offset=0.001),
-    )
-    for row in range(2):
-        of_row = [(keys[row : row + 1], values[row : row + 1]) for keys, values in context]
-        errors = []
-        for draw in range(3 * row, 3 * row + 3):
-            t, action = time[draw], batch[ACTION][row]
-            x_t = t * noise[draw] + (1 - t) * action
-            errors.append((policy.expert(x_t[None], t[None], of_row) - (noise[draw] - action)).square().mean())
-        torch.testing.assert_close(together[row], sum(errors) / 3, atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("task", [{}, {"task": ["", ""]}, {"task": ""}])
-def test_without_an_instruction_the_default_is_read(pixel_dataset, make_trainee, task):
-    policy = make_trainee(pixel_dataset)
-    observation, noise = episode(1, 2)[0], torch.randn(2, 6, 5)
-    del observation["task"]
-    actions = [
-        policy.predict_action_chunk({**observation, **said}, noise=noise)
-        for said in (task, {"task": [DEFAULT_INSTRUCTION] * 2})
-    ]
-    assert torch.equal(*actions)
-
-
-def broken_picture(kind: str) -> torch.Tensor:
-    picture = torch.rand(1, 3, 64, 64)
-    if kind == "nan":
-        picture[0, 1, 5, 5] = float("nan")
-    return {"nan": picture, "bytes": (255 * picture).byte(), "0-255": 255 * picture, "wide": picture[:, :, :32],
-            "grey": picture[:, :1]}[kind]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("nan", r"screen: values from nan to nan, must be in \[0, 1\] and finite"),
-        ("bytes", r"screen: got torch.uint8, must be float in \[0, 1\]; divide bytes by 255"),
-        ("0-255", r"screen: values from .* to 25\d.*, must be in \[0, 1\]"),
-        ("wide", r"screen: got pictures of \(3, 32, 64\), the policy was trained on \(3, 64, 64\)"),
-        ("grey", r"screen: got pictures of \(1, 64, 64\)"),
-    ],
-)
-def test_pictures_it_cannot_look_at_are_refused(pixel_dataset, make_trainee, kind, message):
-    policy = make_trainee(pixel_dataset)
-    with pytest.raises(ValueError, match=message):
-        policy.select_action({**episode(1, 1)[0], SCREEN: broken_picture(kind)})
-
-
-def test_pictures_of_another_size_and_the_same_form_are_resized(pixel_dataset, make_trainee):
-    policy = make_trainee(pixel_dataset)
-    assert policy.select_action({**episode(1, 1)[0], SCREEN: torch.rand(1, 3, 200, 200)}).shape == (1, 5)

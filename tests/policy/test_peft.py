@@ -22,7 +22,7 @@ from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 SCREEN = "observation.images.screen"
 TEXT = r"backbone\.text\..*\.(q|v)_proj"
 VISION = r"backbone\.vision\..*\.(qkv|linear_fc\d)"
-EVERYWHERE = rf"{TEXT}|{VISION}|expert\..*\.(query|key_value)"
+EVERYWHERE = rf"{TEXT}|{VISION}|model\.expert\..*\.(query|key_value)"
 LINEAR = {"none": nn.Linear, "4bit": Linear4bit, "8bit": Linear8bitLt}
 FRAMES = torch.rand(2, 3, 3, 64, 64, generator=torch.Generator().manual_seed(2))  # (B, F, C, H, W)
 INSTRUCTIONS = ["go", "go to the red box"]

@@ -16,6 +16,7 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.policy.rtc import executed_steps
 from recordings_to_lerobot.action_schema import CHANNELS
 
 CHUNK = 12
@@ -91,6 +92,36 @@ def test_actions_are_the_same_in_every_gradient_mode_and_carry_no_gradient(make_
     assert torch.equal(chunk, expected)
     assert not chunk.requires_grad
     assert all(parameter.grad is None for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("executed", range(CHUNK + 1))
+def test_what_is_left_of_a_chunk_tells_the_step(executed):
+    chunk = torch.randn(CHUNK, 5)
+    left_over = torch.zeros(HORIZON, 5)  # LeRobot cuts to the horizon and pads with zeros
+    rest = chunk[executed:][:HORIZON]
+    left_over[: len(rest)] = rest
+    assert executed_steps(chunk, left_over) == executed
+
+
+def test_what_is_left_of_another_chunk_tells_nothing():
+    assert executed_steps(torch.randn(CHUNK, 5), torch.randn(HORIZON, 5)) is None
+
+
+def test_frames_are_found_by_the_step_that_the_rest_of_the_last_chunk_tells(make_actor):
+    policy = make_actor()
+    start_rtc(policy)
+    chunk, seen = None, []
+    for executed in (0, 3, 2, 7):
+        screen = f"{OBS_IMAGES}.screen"
+        seen.append(torch.rand(1, 3, 64, 64))
+        left_over = None if chunk is None else chunk[0, executed:][:HORIZON]
+        chunk = policy.predict_action_chunk(
+            {**OBSERVATION, screen: seen[-1]}, NOISE, inference_delay=1, prev_chunk_left_over=left_over
+        )
+    assert policy._step == 12
+    # Steps 0, 3, 5 and 12: four steps before the last, the newest was that of step 5.
+    [frames] = policy.perception.memory._frames[0].values()
+    assert [frame.step for frame in frames] == [5, 12]
 
 
 def test_single_actions_are_refused(make_actor):
@@ -208,4 +239,4 @@ def test_lerobot_rollout_plays_a_robot(checkpoint, tmp_path, monkeypatch, caplog
     assert not robot.is_connected
     if inference == "rtc":
         assert not context.policy.inference.failed
-        assert context.policy.policy.cache.misses > 1  # one a decision: the second had something left to continue
+        assert context.policy.policy.perception.memory.misses > 1  # the second had something to continue

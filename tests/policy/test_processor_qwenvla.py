@@ -4,7 +4,7 @@ from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_STATE
 
-from lerobot_qwenvla.policy.normalization import check_statistics, with_ranges
+from lerobot_qwenvla.policy.processor_qwenvla import check_statistics, with_ranges
 
 MODES = (
     NormalizationMode.MIN_MAX,
@@ -102,3 +102,6 @@ def test_training_refuses_a_dataset_without_statistics(pixel_dataset, make_confi
 
 def test_what_is_not_normalised_needs_no_statistics(make_featured):
     check_statistics(make_featured(NormalizationMode.IDENTITY), None)
+    preprocess, _ = make_pre_post_processors(make_featured(NormalizationMode.IDENTITY), dataset_stats=None)
+    state = torch.tensor([[3.0, -7.0]])
+    assert torch.equal(preprocess({OBS_STATE: state, "task": ["go"]})[OBS_STATE], state)

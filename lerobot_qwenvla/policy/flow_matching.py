@@ -1,0 +1,176 @@
+"""The algorithm: a flow-matching policy on features of frames, apart from LeRobot and from where features come from.
+
+features (B, F, T, D) a camera, state (B, S) ─ context ─→ keys and values ─┐
+noise (B, chunk, A) ─ expert, once per evaluation of the solver ←──────────┘ ─→ actions (B, chunk, A)
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
+from torch import Tensor, nn
+
+from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, Features
+from lerobot_qwenvla.policy.expert import ActionExpert, KeysValues, Modulations
+from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
+
+# Changes a velocity: x_t (B, chunk, A), time, and the velocity as a function of x_t → (B, chunk, A).
+Steering = Callable[[Tensor, float, Callable[[Tensor], Tensor]], Tensor]
+
+
+class FlowMatching(nn.Module):
+    """Context and expert, how they are trained (`loss`) and how they act (`sample`).
+
+    The device is that of the weights. States and actions are normalised.
+    """
+
+    def __init__(self, config: QwenVLAConfig, grids: dict[str, tuple[int, int]], feature_width: int) -> None:
+        """`grids` are rows and columns of the tokens of each camera's pictures."""
+        super().__init__()
+        self.config = config
+        cameras = {
+            camera: CameraProjector(
+                grid,
+                width=config.expert_width,
+                feature_width=feature_width,
+                frames=config.num_frames,
+                pooling=config.token_pooling,
+            )
+            for camera, grid in grids.items()
+        }
+        self.state_size = config.robot_state_feature.shape[0] if config.robot_state_feature else 0
+        self.chunk_shape = config.chunk_size, config.action_feature.shape[0]
+        self.context = ContextProjector(cameras, width=config.expert_width, state=self.state_size)
+        self.expert = ActionExpert(
+            width=config.expert_width,
+            layers=config.expert_layers,
+            heads=config.expert_heads,
+            chunk_size=config.chunk_size,
+            action=config.action_feature.shape[0],
+            checkpointing=config.gradient_checkpointing,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.expert.position.device
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether a sample needs each observation's features twice, read with its instruction and without."""
+        return self.config.guidance_scale != 1
+
+    def compile(self, mode: str) -> None:
+        """Compiles the solver's whole loop, and a single velocity for loops that are steered."""
+        self.denoise = torch.compile(self.denoise, mode=mode, fullgraph=True)
+        self.velocity = torch.compile(self.velocity, mode=mode, fullgraph=True)
+
+    def loss(
+        self,
+        features: Features,
+        state: Tensor | None,
+        action: Tensor,
+        *,
+        noise: Tensor | None = None,
+        time: Tensor | None = None,
+    ) -> Tensor:
+        """Squared error of the velocity at random times between action and noise, averaged over `noise_draws`.
+
+        Args:
+            features: Of B observations, per camera (B, F, T, D).
+            state: (B, S).
+            action: (B, chunk, A).
+            noise, time: (B·K, chunk, A) and (B·K,), the K draws of an observation next to each other; drawn if None.
+
+        Returns:
+            (B, chunk, A)
+        """
+        draws = self.config.noise_draws
+        context = self.context_keys_values(features, state)
+        action = action.repeat_interleave(draws, dim=0)  # (B·K, chunk, A)
+        if noise is None:
+            noise = sample_noise(action.shape, action.device)
+        if time is None:
+            time = sample_time_beta(len(action), action.device, alpha=1.5, beta=1.0, scale=0.999, offset=0.001)
+        t = time[:, None, None]
+        x_t = t * noise + (1 - t) * action  # t=1 is noise
+        velocity = noise - action
+        predicted = self.expert(x_t, self.expert.modulations(time), context).float()
+        return F.mse_loss(predicted, velocity, reduction="none").unflatten(0, (-1, draws)).mean(1)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        features: Features,
+        state: Tensor | None,
+        noise: Tensor | None = None,
+        *,
+        steering: Steering | None = None,
+    ) -> Tensor:
+        """Actions for B observations.  # (B, chunk, A)
+
+        Args:
+            features: Per camera (B, F, T, D); with guidance (2·B, F, T, D), first conditioned on the instruction.
+            state: (B, S).
+            noise: Fixes the sample; drawn if None.  # (B, chunk, A)
+            steering: Changes every velocity, as real-time chunking does.
+
+        Raises:
+            ValueError: `noise` is of another shape.
+        """
+        rows = len(next(iter(features.values()))) // (1 + self.is_guided)
+        if noise is None:
+            noise = sample_noise((rows, *self.chunk_shape), self.device)
+        if noise.shape != (rows, *self.chunk_shape):
+            raise ValueError(f"noise must be {(rows, *self.chunk_shape)}, got {tuple(noise.shape)}")
+        # As in training. A CPU that computes bfloat16 fast is the exception, and exact actions are worth more there.
+        lower = self.device.type != "cpu" and self.config.dtype == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=lower):
+            context = self.context_keys_values(features, state)
+            if steering is None:
+                chunk = self.denoise(noise, context)
+                return chunk.clone() if self.config.compile_model else chunk  # CUDA graphs write over their results
+            return self._denoise_steered(noise, context, steering)
+
+    def context_keys_values(self, features: Features, state: Tensor | None) -> KeysValues:
+        """Keys and values of features (R·B rows: every one of B observations was read R times) and state (B, S)."""
+        rows = len(next(iter(features.values())))
+        if state is not None:
+            state = state.repeat(rows // len(state), 1)
+        dropout = self.config.state_dropout if self.training else float(self.config.state_dropout == 1)
+        hide_state = torch.rand(rows, device=self.device) < dropout
+        return self.expert.context_keys_values(self.context(features, state, hide_state))
+
+    def denoise(self, noise: Tensor, context: KeysValues) -> Tensor:
+        """All steps of the solver, from noise to action.  # (B, chunk, A)"""
+        modulations = self.solver_modulations()
+        return integrate(
+            lambda x_t, i: self.velocity(x_t, [layer[i : i + 1] for layer in modulations], context),
+            noise,
+            self.config.num_inference_steps,
+            self.config.solver,
+        )
+
+    def _denoise_steered(self, noise: Tensor, context: KeysValues, steering: Steering) -> Tensor:
+        modulations = self.solver_modulations()
+        times = evaluation_times(self.config.num_inference_steps, self.config.solver)
+
+        def steered(x_t: Tensor, i: int) -> Tensor:
+            modulation = [layer[i : i + 1] for layer in modulations]
+            # A copy, as a compiled velocity may write over its last result.
+            return steering(x_t, times[i], lambda x: self.velocity(x, modulation, context).clone())
+
+        return integrate(steered, noise, self.config.num_inference_steps, self.config.solver)
+
+    def solver_modulations(self) -> Modulations:
+        """Of every time at which the solver evaluates, in its order."""
+        times = evaluation_times(self.config.num_inference_steps, self.config.solver)
+        return self.expert.modulations(torch.tensor(times, dtype=torch.float32, device=self.device))
+
+    def velocity(self, x_t: Tensor, modulations: Modulations, context: KeysValues) -> Tensor:
+        """Velocity of x_t (B, chunk, A) at one time, guided if the context is of 2·B rows; float32."""
+        if not self.is_guided:
+            return self.expert(x_t, modulations, context).float()
+        v_cond, v_uncond = self.expert(x_t.repeat(2, 1, 1), modulations, context).float().chunk(2)
+        return v_uncond + self.config.guidance_scale * (v_cond - v_uncond)

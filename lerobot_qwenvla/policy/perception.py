@@ -1,0 +1,100 @@
+"""From observations to features: looked up where they were computed before, remembered where a policy runs."""
+
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from lerobot_qwenvla.backbone import FrozenBackbone
+from lerobot_qwenvla.features.frame_memory import FrameMemory
+from lerobot_qwenvla.features.store import FeatureStore
+from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.context import Features
+from lerobot_qwenvla.policy.observation import Observation
+
+HIDDEN_INSTRUCTION = ""
+
+
+class Perception:
+    """The backbone of a policy, and what there is of its features already.
+
+    Attributes:
+        store: Features of the dataset it trains on, None where that has pictures.
+        memory: Frames of the running episodes.
+    """
+
+    def __init__(self, config: QwenVLAConfig, backbone: FrozenBackbone, store: FeatureStore | None) -> None:
+        """Raises ValueError where instructions are to be hidden that the store's features have read."""
+        if store is not None and config.instruction_dropout:
+            raise ValueError(
+                f"--policy.instruction_dropout={config.instruction_dropout} hides instructions that precomputed "
+                "features have already read; train on the pictures, or set it to 0"
+            )
+        self.config, self.backbone, self.store = config, backbone, store
+        self.memory = FrameMemory(backbone, config.frame_offsets)
+
+    def for_training(self, observation: Observation, *, hides_instructions: bool) -> Features:
+        """Features of B observations with all their frames; now and then without instruction.
+
+        Raises:
+            ValueError: A camera is missing.
+        """
+        if observation.feature_rows:
+            return self._stored(observation)
+        cameras = self.config.image_features.keys()
+        if observation.images.keys() < cameras:
+            raise ValueError(f"training needs {sorted(cameras)}, the batch has {sorted(observation.images)}")
+        instructions = observation.instructions
+        if hides_instructions and self.config.instruction_dropout:
+            hidden = torch.rand(len(instructions)) < self.config.instruction_dropout
+            instructions = [HIDDEN_INSTRUCTION if h else text for text, h in zip(instructions, hidden, strict=True)]
+        return {camera: self.backbone.encode(frames, instructions) for camera, frames in observation.images.items()}
+
+    def for_decision(
+        self, observation: Observation, steps: Sequence[int], sessions: Sequence[Hashable], *, guided: bool
+    ) -> Features:
+        """Features of B observations; if guided of 2·B, read with the instruction, and again without."""
+        if observation.feature_rows:
+            return self._stored(observation)
+        instructions = _readings(observation, guided)
+        if observation.is_current:
+            windows = self.memory.push(observation.images, sessions, steps)
+            return self.memory.encode(windows, instructions)
+        readings = 1 + guided
+        return {
+            camera: self.backbone.encode(frames.repeat(readings, 1, 1, 1, 1), instructions)
+            for camera, frames in observation.images.items()
+        }
+
+    def remember(
+        self,
+        observation: Observation,
+        steps: Sequence[int],
+        sessions: Sequence[Hashable],
+        *,
+        guided: bool,
+        steps_to_decision: int,
+    ) -> None:
+        """Keeps the frame of a step that needs no decision, for those that will look back to it."""
+        if not observation.is_current:  # the next decision gets all its frames
+            return
+        windows = self.memory.push(observation.images, sessions, steps)
+        if self.config.frame_caching == "eager" and self._will_be_looked_at(steps_to_decision):
+            self.memory.encode_current(windows, _readings(observation, guided))
+
+    def _will_be_looked_at(self, steps_to_decision: int) -> bool:
+        """Whether the next decision, or one of those after it, looks back to the current frame."""
+        ages = [-offset for offset in self.config.frame_offsets]
+        every = self.config.n_action_steps
+        return any(age >= steps_to_decision and (age - steps_to_decision) % every == 0 for age in ages)
+
+    def _stored(self, observation: Observation) -> Features:
+        if self.store is None:
+            raise ValueError(
+                f"got rows of precomputed features ({sorted(observation.feature_rows)}) but not the dataset they are "
+                "of; pass pictures, or make the policy with LeRobot's make_policy(config, ds_meta=...)"
+            )
+        return self.store.read(observation.feature_rows)
+
+
+def _readings(observation: Observation, guided: bool) -> list[str]:
+    return observation.instructions + [HIDDEN_INSTRUCTION] * (len(observation) * guided)
