@@ -161,7 +161,8 @@ class FrozenBackbone(nn.Module):
             keys_values, lengths = self.prefill(distinct)
             rows = [distinct.index(text) for text in instructions]
             return Prefixes(keys_values, rows, [lengths[row] for row in rows])
-        if self.is_adapted and (read_by := self._adapter_state()) != self._prefixes_read_by:
+        read_by = self._adapter_state() if self.is_adapted else []
+        if read_by != self._prefixes_read_by:
             self._prefix_cache.clear()
             self._prefixes_read_by = read_by
         return self._prefix_cache.prefixes(instructions, self.prefill)
