@@ -1,15 +1,20 @@
-"""`qwenvla-cache-features`: encodes every frame of a dataset once, and writes a dataset that `lerobot-train` trains on.
+"""`qwenvla-precompute-features`: encodes every frame of a dataset once, and writes a dataset `lerobot-train` trains on.
 
 Takes the arguments of `lerobot-train` (also `--config_path=run.yaml`), so that the features are those that run would
-compute, and `--features_root`, where the feature dataset goes. Train on it with `--dataset.root=FEATURES_ROOT`.
+compute, and `--features_root`, where the feature dataset goes. Train on it with `--dataset.root=FEATURES_ROOT`. The
+same command goes on where an interrupted one stopped.
 """
 
+import logging
+import math
+import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from draccus.utils import DraccusException
 from lerobot.configs import parser
 from lerobot.configs.train import TrainPipelineConfig
@@ -18,119 +23,180 @@ from lerobot.datasets.dataset_tools import modify_features
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from lerobot.utils.utils import init_logging
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
+from yaml import YAMLError
 
-from lerobot_qwenvla.backbone import FrozenBackbone
-from lerobot_qwenvla.features.store import FEATURES_DIR, column_of_camera
-from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.observation import instructions_of
+from lerobot_qwenvla.backbone import BackboneSettings, FrozenBackbone
+from lerobot_qwenvla.features.columns import column_of_camera, feature_identity
+from lerobot_qwenvla.features.instructions import DEFAULT_INSTRUCTION
+from lerobot_qwenvla.features.store import FEATURES_DIR
+from lerobot_qwenvla.features.table import QUANTIZATIONS, RowLayout, TableWriter
+from lerobot_qwenvla.features.unfinished import dataset_identity, unfinished
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
-class CacheFeaturesConfig(TrainPipelineConfig):
+class PrecomputeFeaturesConfig(TrainPipelineConfig):
     """Arguments of lerobot-train, and:"""
 
     # Folder to write the feature dataset to; must not exist.
     features_root: Path | None = None
+    # "none" keeps features in the type the backbone computes in; "8bit" takes half of bfloat16's bytes and is off by
+    # about 0.6 % of the features' size.
+    features_quantization: str = "none"
 
 
-def cache_features(
-    dataset: LeRobotDataset, config: QwenVLAConfig, root: Path, *, batch_size: int = 32, num_workers: int = 0
+def precompute_features(
+    dataset: LeRobotDataset,
+    settings: BackboneSettings,
+    frame_offsets: list[int],
+    root: Path,
+    *,
+    device: torch.device | str,
+    quantization: str = "none",
+    batch_size: int = 32,
+    num_workers: int = 0,
 ) -> LeRobotDataset:
-    """Writes a feature dataset of `dataset` to `root`, complete or not at all.
+    """Writes a feature dataset of `dataset` to `root`; what an interrupted run has computed is not computed again.
 
-    Where frames are encoded together (`joint`), `dataset` must give the frames of a decision, see `camera_timestamps`.
+    Args:
+        dataset: Whole, with the `frame_timestamps` of these settings.
+        settings: Of the backbone.
+        frame_offsets: Steps from the current frame to those a decision looks at, which `joint` encodes together.
+        root: Must not exist.
+        device: Where the backbone computes.
+        quantization: How features are kept, see `RowLayout`.
+        batch_size: Frames encoded at once.
+        num_workers: Processes that decode pictures.
 
     Raises:
-        ValueError: `dataset` has no camera, `root` exists, a setting is out of its range, or a feature is too large for
-            half precision.
+        ValueError: `dataset` has no camera, `root` exists or is being computed, the disk is too small, what is
+            unfinished there is of other settings or of another dataset, or a feature is not finite.
     """
-    cameras = dataset.meta.camera_keys
+    root, frames, cameras = Path(root), dataset.meta.total_frames, dataset.meta.camera_keys
     if not cameras:
         raise ValueError(f"{dataset.root}: the dataset has no camera to compute features of")
-    root = Path(root)
-    if root.exists():
-        raise ValueError(f"{root} exists; remove it or choose another --features_root")
-    config.validate_settings()
-    backbone = FrozenBackbone(config)
-    backbone.load()
-    shapes = dataset_to_policy_features(dataset.meta.features)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as unfinished:
-        unfinished = Path(unfinished) / "dataset"
-        columns = {}
-        for camera in cameras:
-            info = {"image_shape": list(shapes[camera].shape), **config.feature_settings()}
-            columns[column_of_camera(camera)] = (
-                np.arange(dataset.num_frames),
-                {"dtype": "int64", "shape": (1,), "names": None, "info": info},
-            )
-        modify_features(
-            dataset,
-            add_features=columns,
-            remove_features=cameras,
-            output_dir=unfinished,
-            repo_id=dataset.repo_id,
-        )
-        (unfinished / FEATURES_DIR).mkdir()
-        loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
-        _write_features(
-            loader, backbone, config.device, {camera: unfinished / FEATURES_DIR / f"{camera}.npy" for camera in cameras}
-        )
-        unfinished.rename(root)
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(f"--features_quantization must be one of {', '.join(QUANTIZATIONS)}, got {quantization!r}")
+    assert len(dataset) == frames, "rows are numbered over all episodes"
+    timestamps = frame_timestamps(dataset.meta, settings, frame_offsets)
+    assert dataset.delta_timestamps == timestamps, "the dataset must give the frames that are encoded together"
+    backbone = FrozenBackbone(settings)
+    columns = _columns(dataset, backbone, frame_offsets, quantization)
+    layouts = {camera: RowLayout.from_info(columns[column_of_camera(camera)]["info"]) for camera in cameras}
+
+    def begin(folder: Path) -> None:
+        """All of the dataset but features: in the place of each camera a column that points to them."""
+        numbered = {name: (np.arange(frames), column) for name, column in columns.items()}
+        modify_features(dataset, numbered, remove_features=cameras, output_dir=folder, repo_id=dataset.repo_id)
+
+    recipe = {"dataset": dataset_identity(dataset.meta), **{name: column["info"] for name, column in columns.items()}}
+    with unfinished(root, recipe, begin) as draft:
+        tables = {camera: TableWriter(draft / FEATURES_DIR / camera, layouts[camera]) for camera in cameras}
+        done = min(len(table) for table in tables.values())
+        if done < frames:
+            done -= done % batch_size  # the same batches as before, so that not a bit depends on the interruption
+        for table in tables.values():
+            table.truncate(done)
+        _check_space(draft, list(layouts.values()), done, frames)
+        backbone.load(device)
+        loader = DataLoader(Subset(dataset, range(done, frames)), batch_size=batch_size, num_workers=num_workers)
+        batches = -(-frames // batch_size)
+        for batch in tqdm(loader, "Encoding frames", initial=batches - len(loader), total=batches, unit="batch"):
+            for camera, table in tables.items():
+                table.append(_encode(backbone, camera, batch, device))
     return LeRobotDataset(dataset.repo_id, root=root)
 
 
-def camera_timestamps(meta: LeRobotDatasetMetadata, config: QwenVLAConfig) -> dict[str, list[float]] | None:
+def frame_timestamps(
+    meta: LeRobotDatasetMetadata, settings: BackboneSettings, frame_offsets: list[int]
+) -> dict[str, list[float]] | None:
     """LeRobot's `delta_timestamps` of the frames that are encoded together; None where each is by itself."""
-    if config.frame_encoding == "per_frame":
+    if settings.frame_encoding == "per_frame":
         return None
-    return {camera: [step / meta.fps for step in config.frame_offsets] for camera in meta.camera_keys}
+    return {camera: [step / meta.fps for step in frame_offsets] for camera in meta.camera_keys}
 
 
-def _write_features(loader: DataLoader, backbone: FrozenBackbone, device: str, paths: dict[str, Path]) -> None:
-    tables: dict[str, np.memmap] = {}
-    row = 0
-    for batch in tqdm(loader, desc="Encoding frames", unit="batch"):
-        for camera, path in paths.items():
-            pictures = batch[camera].to(device)
-            if pictures.ndim == 5:  # (N, F, C, H, W), encoded together
-                features = backbone.encode(pictures, instructions_of(batch))  # (N, F, T, D)
-            else:
-                features = backbone.encode(pictures[:, None], instructions_of(batch))[:, 0]  # (N, T, D)
-            half = features.half().cpu().numpy()
-            if not np.isfinite(half).all():
-                raise ValueError(
-                    f"{camera}: a feature of {features.abs().max():.3g} does not fit half precision; "
-                    "train on the pictures instead"
-                )
-            if camera not in tables:
-                shape = (len(loader.dataset), *half.shape[1:])
-                tables[camera] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-            tables[camera][row : row + len(half)] = half
-        row += len(half)
-    for table in tables.values():
-        table.flush()
+def _columns(
+    dataset: LeRobotDataset, backbone: FrozenBackbone, frame_offsets: list[int], quantization: str
+) -> dict[str, dict[str, Any]]:
+    """LeRobot's descriptions of the columns that take the cameras' places."""
+    settings, pictures = backbone.settings, dataset_to_policy_features(dataset.meta.features)
+    together = (len(frame_offsets),) if settings.frame_encoding == "joint" else ()
+    columns = {}
+    for camera in dataset.meta.camera_keys:
+        shape = pictures[camera].shape
+        features_shape = (*together, math.prod(backbone.token_grid(shape)), backbone.width)
+        layout = RowLayout(features_shape, settings.torch_dtype, quantization)
+        info = {"image_shape": list(shape), **layout.info(), **feature_identity(settings, frame_offsets)}
+        columns[column_of_camera(camera)] = {"dtype": "int64", "shape": (1,), "names": None, "info": info}
+    return columns
+
+
+@torch.no_grad()
+def _encode(backbone: FrozenBackbone, camera: str, batch: dict[str, Any], device: torch.device | str) -> Tensor:
+    """Features of N frames, or of the F frames of N decisions.  # (N, T, D) or (N, F, T, D)"""
+    pictures = batch[camera].to(device)
+    is_joint = pictures.ndim == 5
+    instructions = [task or DEFAULT_INSTRUCTION for task in batch["task"]]
+    # One by one: read together, their last bits would depend on which had been read before an interruption.
+    for instruction in dict.fromkeys(instructions):
+        backbone.prefixes([instruction])
+    features = backbone.encode(pictures if is_joint else pictures[:, None], instructions)  # (N, F, T, D)
+    if not features.isfinite().all():
+        first, last = batch["index"][[0, -1]].tolist()
+        raise ValueError(
+            f"{camera}: among the features of frames {first} to {last} are infinite ones or NaN; "
+            "try another --policy.dtype or --policy.quantization"
+        )
+    return features if is_joint else features[:, 0]
+
+
+def _check_space(folder: Path, layouts: list[RowLayout], done: int, frames: int) -> None:
+    """Says what will be written.
+
+    Raises:
+        ValueError: It does not fit the disk.
+    """
+    row_bytes = sum(layout.row_bytes for layout in layouts)
+    needed, free = (frames - done) * row_bytes, shutil.disk_usage(folder).free
+    amount = f"{needed / 1e9:.1f} GB ({frames - done} frames of {row_bytes / 1e3:.0f} kB)"
+    if needed > free:
+        smaller = "" if layouts[0].quantization == "8bit" else "--features_quantization=8bit, "
+        raise ValueError(
+            f"features need {amount}, the disk of {folder} has {free / 1e9:.1f} GB free; make room, or pass another "
+            f"--features_root, {smaller}or a smaller --policy.image_size"
+        )
+    if done:
+        logger.info("Going on after %d of %d frames", done, frames)
+    logger.info("Writing features of %s; %.1f GB are free", amount, free / 1e9)
 
 
 @parser.wrap()
-def _run(config: CacheFeaturesConfig) -> None:
-    if not isinstance(config.policy, QwenVLAConfig):
+def _run(config: PrecomputeFeaturesConfig) -> None:
+    policy = config.policy
+    if policy is None or policy.type != "qwenvla":
         raise ValueError("pass --policy.type=qwenvla and the policy's other settings, or --config_path=run.yaml")
     if config.features_root is None:
         raise ValueError("pass --features_root, the folder to write the feature dataset to")
-    source = {"root": config.dataset.root, "revision": config.dataset.revision}
+    settings, source = policy.backbone_settings, {"root": config.dataset.root, "revision": config.dataset.revision}
+    meta = LeRobotDatasetMetadata(config.dataset.repo_id, **source)
     dataset = LeRobotDataset(
         config.dataset.repo_id,
         **source,
-        delta_timestamps=camera_timestamps(LeRobotDatasetMetadata(config.dataset.repo_id, **source), config.policy),
+        delta_timestamps=frame_timestamps(meta, settings, policy.frame_offsets),
         video_backend=config.dataset.video_backend,
     )
-    cache_features(
+    precompute_features(
         dataset,
-        config.policy,
+        settings,
+        policy.frame_offsets,
         config.features_root,
+        device=policy.device,
+        quantization=config.features_quantization,
         batch_size=config.batch_size,
         num_workers=config.num_workers,
     )
@@ -141,8 +207,12 @@ def main() -> None:
     init_logging()
     try:
         _run()
-    except (ValueError, DraccusException) as error:
-        sys.exit(f"qwenvla-cache-features: {error}")
+    except (ValueError, OSError, DraccusException, YAMLError) as error:
+        sys.exit(f"qwenvla-precompute-features: {' '.join(str(error).split())}")
+    except torch.OutOfMemoryError:
+        sys.exit("qwenvla-precompute-features: the GPU's memory is too small; pass a smaller --batch_size to go on")
+    except KeyboardInterrupt:
+        sys.exit("\nqwenvla-precompute-features: interrupted; the same command goes on where it stopped")
 
 
 if __name__ == "__main__":

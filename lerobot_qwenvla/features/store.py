@@ -1,74 +1,71 @@
-"""Frozen features of a dataset's frames, computed once and read by row.
+"""Precomputed features of a dataset's frames, read by the rows its columns point to (see `columns.py`)."""
 
-A feature dataset is a LeRobotDataset whose cameras were replaced: instead of the video `observation.images.screen` it
-has an int64 column `observation.features.screen`, which points into `features/observation.images.screen.npy`
-(frames, tokens, width). LeRobot's own delta timestamps thus choose the frames of a sample, and no video is decoded.
-Where frames are encoded together (`joint`), a row has the features of all the frames of its decision.
-"""
-
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Self
 
-import numpy as np
 import torch
-from lerobot.utils.constants import OBS_IMAGES, OBS_PREFIX
+from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+from lerobot_qwenvla.features.columns import feature_columns
+from lerobot_qwenvla.features.table import FeatureTable, RowLayout
 
-    from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+logger = logging.getLogger(__name__)
 
-COLUMN_PREFIX = f"{OBS_PREFIX}features."
 FEATURES_DIR = "features"
 
-
-def column_of_camera(camera: str) -> str:
-    """`observation.images.screen` → `observation.features.screen`."""
-    return COLUMN_PREFIX + camera.removeprefix(f"{OBS_IMAGES}.")
-
-
-def camera_of_column(column: str) -> str | None:
-    """`observation.features.screen` → `observation.images.screen`; None for any other column."""
-    return f"{OBS_IMAGES}.{column.removeprefix(COLUMN_PREFIX)}" if column.startswith(COLUMN_PREFIX) else None
+# Tables move to a GPU if they fit this share of what is free there once training has taken its own: after two steps
+# weights, gradients, the optimizer's averages and the most that a step needs besides are accounted for.
+GPU_SHARE = 0.5
+STEPS_BEFORE_MOVING = 2
 
 
 class FeatureStore:
-    """Reads features of a feature dataset from disk, memory-mapped.
+    """Tables of the features of a dataset, one a camera."""
 
-    Raises:
-        ValueError: The dataset declares features whose file is missing or has another length, or the policy is to be
-            trained with instructions hidden, which its features have read.
-    """
+    def __init__(self, tables: dict[str, FeatureTable], *, is_joint: bool) -> None:
+        """`is_joint`: a row has the features of all the frames of its decision."""
+        self._tables, self._is_joint = tables, is_joint
+        self._reads = 0
 
-    def __init__(self, dataset: "LeRobotDatasetMetadata", config: "QwenVLAConfig") -> None:
-        self._joint = config.frame_encoding == "joint"
-        self._tables: dict[str, np.ndarray] = {}  # per camera (frames, tokens, width), or (frames, F, tokens, width)
-        for column in dataset.features:
-            if camera := camera_of_column(column):
-                path = Path(dataset.root) / FEATURES_DIR / f"{camera}.npy"
-                if not path.is_file():
-                    raise ValueError(f"{path}: missing; run qwenvla-cache-features again")
-                table = np.load(path, mmap_mode="r")
-                if len(table) != dataset.total_frames:
-                    raise ValueError(
-                        f"{path}: features of {len(table)} frames for a dataset of {dataset.total_frames}; "
-                        "run qwenvla-cache-features again"
-                    )
-                self._tables[camera] = table
-        if self._tables and config.instruction_dropout:
-            raise ValueError(
-                f"--policy.instruction_dropout={config.instruction_dropout} hides instructions that precomputed "
-                "features have already read; train on the pictures, or set it to 0"
-            )
+    @classmethod
+    def of_dataset(cls, dataset: LeRobotDatasetMetadata, frame_encoding: str) -> Self | None:
+        """Opens the tables of a dataset; None where it has pictures.
 
-    def __bool__(self) -> bool:
-        return bool(self._tables)
+        Raises:
+            ValueError: A table is missing, incomplete, of another length than the dataset, or of another version.
+        """
+        folder = Path(dataset.root) / FEATURES_DIR
+        tables = {
+            camera: FeatureTable(folder / camera, RowLayout.from_info(info), dataset.total_frames)
+            for camera, info in feature_columns(dataset.features).items()
+        }
+        return cls(tables, is_joint=frame_encoding == "joint") if tables else None
 
-    def read(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """Features of the frames that a batch's columns (B, F) point to.  # per camera (B, F, T, D) float32"""
-        features = {}
+    def read(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Features of the frames of B samples, on their device and in the type they were computed in.
+
+        Args:
+            rows: Per camera (B, F), what the dataset's columns point to.
+
+        Returns:
+            Per camera (B, F, T, D).
+        """
+        if self._reads == STEPS_BEFORE_MOVING:
+            self._move_what_fits(next(iter(rows.values())).device)
+        self._reads += 1
+        return {camera: self._tables[camera].read(of[:, -1] if self._is_joint else of) for camera, of in rows.items()}
+
+    def _move_what_fits(self, device: torch.device) -> None:
+        if device.type != "cuda":
+            return
         for camera, table in self._tables.items():
-            rows = batch[column_of_camera(camera)]  # (B, F)
-            rows = rows[:, -1] if self._joint else rows  # a row has all its frames' features
-            features[camera] = torch.from_numpy(table[rows.cpu().numpy()]).to(rows.device, torch.float32)
-        return features
+            free, _ = torch.cuda.mem_get_info(device)
+            fits = table.nbytes <= GPU_SHARE * free
+            logger.info(
+                "%s: features of %.1f GB %s (%.1f GB free)",
+                camera, table.nbytes / 1e9, "move to the GPU" if fits else "stay on the disk", free / 1e9,
+            )  # fmt: skip
+            if fits:
+                table.to(device)
