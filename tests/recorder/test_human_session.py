@@ -11,51 +11,60 @@ import pytest
 
 import lerobot_qwenvla
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
-from lerobot_qwenvla.miniworld.system_packages import missing_programs, programs_remedy
+from lerobot_qwenvla.miniworld.system_packages import WINDOW
 from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, normalize_px
 
-pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=programs_remedy(missing_programs()))
+pytestmark = pytest.mark.skipif(not WINDOW.is_there(), reason=WINDOW.remedy())
 
 CANVAS_PX, WINDOW_PX = 64, 768
-N_STEPS = 35
 # In this world the box is straight ahead.
 SEED_OF_BOX_AHEAD = 36
-W, D, Q = (ord(letter) for letter in "WDQ")
+W, D = ord("W"), ord("D")
 
-# Runs of qwenvla-record with short episodes, which also write down what each environment was stepped with.
-RECORDER = f"""
+# Pyglet decides once in a process whether it draws on a screen; in this one it may have decided otherwise.
+BARE_PACKAGE = f"""
 import sys, types
 from pathlib import Path
 
 # The package imports LeRobot, which takes longer than all that is tested here, and the recorder needs none of it.
 sys.modules["lerobot_qwenvla"] = types.ModuleType("lerobot_qwenvla")
 sys.modules["lerobot_qwenvla"].__path__ = {lerobot_qwenvla.__path__}
+"""
+# Runs of qwenvla-record whose episodes end when they are told to, and which also write down what the environment was
+# stepped with.
+RECORDER = f"""
+{BARE_PACKAGE}
 from lerobot_qwenvla.recorder import cli
 
 class LoggingEnv(cli.MiniworldEnv):
-    def __init__(self, *args):
-        super().__init__(*args, episode_length={N_STEPS})
-
     def reset(self, *, seed):
-        self.log = Path(sys.argv[1], str(seed))
+        self.log, self.end = Path(sys.argv[1], str(seed)), Path(sys.argv[1], f"end of {{seed}}")
         self.log.write_bytes(b"")
         return super().reset(seed=seed)
 
     def step(self, action):
         self.log.write_bytes(self.log.read_bytes() + action.tobytes())
-        return super().step(action)
+        *result, _, info = super().step(action)
+        return *result, self.end.exists(), info
 
 cli.MiniworldEnv = LoggingEnv
 sys.exit(max([cli.main(arguments.split()) for arguments in sys.argv[2:]]))
 """
+USE_DISPLAY = f"""
+{BARE_PACKAGE}
+from lerobot_qwenvla.miniworld import worlds
+
+try:
+    worlds.use_display()
+except worlds.NoDisplayError as error:
+    print(error)
+"""
 
 
-def start(display, folder, *runs):
-    """The recorder, run once with each line of arguments."""
-    (folder / "actions").mkdir()
-    always = f"--player=human --canvas={CANVAS_PX} --output={folder / 'recordings'}"
+def start(display, code, *arguments):
+    """Python on a display."""
     return subprocess.Popen(
-        [sys.executable, "-c", RECORDER, folder / "actions", *(f"{always} {run}" for run in runs)],
+        [sys.executable, "-c", code, *arguments],
         env={**os.environ, "DISPLAY": display},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -103,13 +112,15 @@ class Screen:
 
 
 class Session:
-    """The recorder on a screen."""
+    """The recorder on a screen, run once with each line of arguments."""
 
     def __init__(self, screen, folder, *runs):
         self.output = folder / "recordings"
         self._screen = screen
         self._actions = folder / "actions"
-        self._process = start(screen.display, folder, *runs)
+        self._actions.mkdir()
+        always = f"--player=human --canvas={CANVAS_PX} --output={self.output}"
+        self._process = start(screen.display, RECORDER, self._actions, *(f"{always} {run}" for run in runs))
 
     def __enter__(self):
         return self
@@ -133,6 +144,10 @@ class Session:
             assert time.monotonic() < deadline_s, f"the window never said {title!r}"
             assert self._process.poll() is None, self._process.communicate()[1]
             time.sleep(0.05)
+
+    def end_episode(self, seed):
+        """The step that the environment is making, or the next one, is its last."""
+        (self._actions / f"end of {seed}").touch()
 
     def end(self):
         """What it printed; it ends by itself."""
@@ -169,21 +184,23 @@ def session(screen, tmp_path_factory):
         session.wait_for("Tap Space to begin: go to the red box (seed 0)")
         session.titles = [session.title]
         session.first_picture = screen.picture()
-        screen.do("mousemove 384 384 key space sleep 0.25")
-        screen.do("keydown w mousemove 700 200 sleep 0.55 click 1 sleep 0.2 keyup w sleep 0.25 key q")
-        screen.do("mousedown 3 sleep 0.35 mousemove 790 790 mouseup 3")
+        screen.do("mousemove 384 384 key space sleep 0.15")
+        screen.do("keydown w mousemove 700 200 sleep 0.25 click 1 sleep 0.15 keyup w sleep 0.15 key q")
+        screen.do("mousedown 3 sleep 0.25 mousemove 790 790 mouseup 3 sleep 0.15")
+        session.end_episode(0)
 
         session.wait_for("Tap Space to begin: go to the red box (seed 1)")
         session.titles.append(session.title)
-        screen.do("key space sleep 0.2 mousemove 100 100 keydown s sleep 0.4 key BackSpace keyup s")
+        screen.do("key space sleep 0.15 mousemove 100 100 keydown s sleep 0.15 key BackSpace keyup s")
         session.wait_for("Tap Space to begin: go to the red box (seed 1)")
         # Held when the episode begins, and still held when the window loses the keyboard.
-        screen.do(f"windowfocus --sync {session.window} mousemove 20 30 keydown d sleep 0.1 key space sleep 0.7")
+        screen.do(f"windowfocus --sync {session.window} mousemove 20 30 keydown d sleep 0.1 key space sleep 0.25")
         root = screen.ask("search --maxdepth 0 .*").split()[0]
-        screen.do(f"windowfocus {root} sleep 0.2 keyup d windowfocus {session.window}")
+        screen.do(f"windowfocus {root} sleep 0.25 keyup d windowfocus {session.window}")
+        session.end_episode(1)
 
-        session.wait_for("(seed 2)")
-        screen.do("key space sleep 0.3 key w key Escape")
+        session.wait_for("Tap Space to begin: go to the red box (seed 2)")
+        screen.do("key space sleep 0.15 key w key Escape")
 
         session.wait_for(f"(seed {SEED_OF_BOX_AHEAD})")
         screen.do("mousemove 384 384 key space keydown w")
@@ -203,24 +220,26 @@ def rows_with(session, seed, channel):
     return np.flatnonzero(session.executed(seed)[:, CHANNEL_INDEX[channel]]).tolist()
 
 
+def is_without_a_gap(rows):
+    return rows == list(range(rows[0], rows[-1] + 1))
+
+
 def test_a_held_key_is_down_without_a_gap(session):
     rows = rows_with(session, 0, "key.w")
-    assert rows == list(range(rows[0], rows[-1] + 1))
-    assert 7 <= len(rows) <= 12
+    assert len(rows) > 1 and is_without_a_gap(rows)
     assert [event["kind"] for event in session.events(0) if event.get("vk") == W] == ["keydown", "keyup"]
+
+
+def test_a_held_button_is_held(session):
+    rows = rows_with(session, 0, "button.right")
+    assert len(rows) > 1 and is_without_a_gap(rows)
 
 
 def test_taps_between_two_frames_are_not_lost(session):
     meta, ticks = session.meta(0), np.fromfile(session.folder(0) / "frame_ts.bin", dtype="<i8")
     assert np.diff(ticks).min() >= meta["qpc_freq"] / meta["fps"]
-    down, up = (event["ts"] for event in session.events(0) if event.get("vk") == Q)
-    assert up - down < 0.05 * meta["qpc_freq"]
-    assert 1 <= len(rows_with(session, 0, "key.q")) <= 2
-    assert 1 <= len(rows_with(session, 0, "button.left")) <= 2
-
-
-def test_a_held_button_is_held(session):
-    assert 4 <= len(rows_with(session, 0, "button.right")) <= 6
+    assert rows_with(session, 0, "key.q")
+    assert rows_with(session, 0, "button.left")
 
 
 def test_the_mouse_is_where_it_is_on_the_canvas(session):
@@ -244,8 +263,8 @@ def test_an_episode_begins_with_what_is_held(session):
 
 def test_losing_the_keyboard_releases_its_keys(session):
     rows = rows_with(session, 1, "key.d")
-    assert rows[0] == 0
-    assert 6 <= len(rows) <= 11
+    assert rows[0] == 0 and is_without_a_gap(rows)
+    assert rows[-1] < len(session.executed(1)) - 1
     assert [event["kind"] for event in session.events(1) if event.get("vk") == D] == ["keydown", "keyup"]
 
 
@@ -295,10 +314,7 @@ def test_a_display_that_shows_nothing_is_one_line(tmp_path, extension):
     screen = Screen(tmp_path, *(["-extension", extension] if extension else []))
     if not extension:
         screen.close()
-    recorder = start(screen.display, tmp_path, "")
-    _, error = recorder.communicate()
+    out, error = start(screen.display, USE_DISPLAY).communicate()
     screen.close()
-    assert recorder.returncode == 2
-    assert error.startswith(f"error: A window needs a display, but {screen.display} (DISPLAY) cannot show one")
-    assert error.count("\n") == 1
-    assert not (tmp_path / "recordings").exists()
+    assert out.startswith(f"A window needs a display, but {screen.display} (DISPLAY) cannot show one"), error
+    assert out.count("\n") == 1
