@@ -13,6 +13,11 @@ from lerobot_qwenvla.miniworld.tasks import find_task
 from recordings_to_lerobot.action_schema import CHANNELS
 
 
+def start_method() -> str:
+    """How processes begin that draw: one forked from this process would inherit OpenGL contexts that it cannot use."""
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
 @EnvConfig.register_subclass("miniworld")
 @dataclass
 class MiniworldEnvConfig(EnvConfig):
@@ -86,8 +91,7 @@ class MiniworldEnvConfig(EnvConfig):
         if use_async_envs and n_envs > 1:
             # The server that workers are forked from imports LeRobot once, instead of each worker for itself.
             multiprocessing.set_forkserver_preload([__name__])
-            # A child forked from this process would inherit OpenGL contexts that it cannot use.
-            vector_env = gym.vector.AsyncVectorEnv(env_fns, context="forkserver", autoreset_mode=autoreset_mode)
+            vector_env = gym.vector.AsyncVectorEnv(env_fns, context=start_method(), autoreset_mode=autoreset_mode)
         else:
             vector_env = gym.vector.SyncVectorEnv(env_fns, autoreset_mode=autoreset_mode)
         return {self.type: {0: vector_env}}

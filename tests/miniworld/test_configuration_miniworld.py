@@ -5,7 +5,7 @@ import pytest
 from lerobot.envs.factory import make_env, make_env_config
 from lerobot.envs.utils import NEW_ROLLOUT_OPTION, env_to_policy_features, preprocess_observation
 
-from lerobot_qwenvla.miniworld.configuration_miniworld import MiniworldEnvConfig
+from lerobot_qwenvla.miniworld.configuration_miniworld import MiniworldEnvConfig, start_method
 from recordings_to_lerobot.action_schema import CHANNELS, action_vector
 
 NEW_ROLLOUT = {NEW_ROLLOUT_OPTION: True}
@@ -62,6 +62,12 @@ def test_sync_and_async_environments_agree():
         assert vector_env.call("_max_episode_steps") == (180, 180)
         assert np.stack(vector_env.call("render")).shape == (2, 32, 48, 3)
         vector_env.close()
+
+
+@pytest.mark.parametrize(("methods", "chosen"), [(["fork", "spawn", "forkserver"], "forkserver"), (["spawn"], "spawn")])
+def test_processes_are_spawned_where_no_server_can_fork_them(monkeypatch, methods, chosen):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: methods)
+    assert start_method() == chosen
 
 
 def test_observations_pass_lerobots_preprocessing():
