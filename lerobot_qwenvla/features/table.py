@@ -8,7 +8,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -24,7 +24,23 @@ INT8_MAX = 127
 # Rows that are not in memory are waited for side by side. Threads and not torch's index_select, which splits every
 # single row between the cores and waits for all of them: beside busy processes that takes a hundred times as long.
 THREADS = 8
+ROWS_AT_ONCE = 256  # while a whole table moves
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="features")
+
+
+class Part(NamedTuple):
+    """What a row is in one of a table's files."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def of_bytes(self, rows: Tensor) -> Tensor:
+        """(N, nbytes) → (N, *shape)"""
+        return rows.view(self.dtype).unflatten(1, self.shape)
 
 
 @dataclass(frozen=True)
@@ -59,19 +75,17 @@ class RowLayout:
         return {"features_shape": list(self.shape), "features_quantization": self.quantization}
 
     @property
-    def parts(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-        """Type and shape of a row in each file, by the file's suffix."""
+    def parts(self) -> dict[str, Part]:
+        """The files of a table, by suffix."""
         if self.quantization == "none":
-            return {".bin": (self.dtype, self.shape)}
-        return {
-            ".int8.bin": (torch.int8, self.shape),
-            ".scales.bin": (self.dtype, (*self.shape[:-1], self.shape[-1] // self._block)),
-        }
+            return {".bin": Part(self.dtype, self.shape)}
+        scales = (*self.shape[:-1], self.shape[-1] // self._block)
+        return {".int8.bin": Part(torch.int8, self.shape), ".scales.bin": Part(self.dtype, scales)}
 
     @property
     def row_bytes(self) -> int:
         """Bytes of a frame, in all files together."""
-        return sum(math.prod(shape) * dtype.itemsize for dtype, shape in self.parts.values())
+        return sum(part.nbytes for part in self.parts.values())
 
     def pack(self, features: Tensor) -> list[Tensor]:
         """Features (N, *shape) as they are kept, one tensor a file."""
@@ -106,19 +120,19 @@ class TableWriter:
     def __len__(self) -> int:
         """Rows that are complete."""
         sizes = {path: path.stat().st_size if path.exists() else 0 for path in self._files}
-        return min(sizes[path] // _bytes(*part) for path, part in self._files.items())
+        return min(sizes[path] // part.nbytes for path, part in self._files.items())
 
     def truncate(self, rows: int) -> None:
         """Drops what is after the first rows."""
         for path, part in self._files.items():
             with path.open("ab") as file:
-                file.truncate(rows * _bytes(*part))
+                file.truncate(rows * part.nbytes)
 
     def append(self, features: Tensor) -> None:
         """Hands N rows (N, *shape) to the file system: from then on they outlive this process."""
-        for path, part in zip(self._files, self.layout.pack(features), strict=True):
+        for path, packed in zip(self._files, self.layout.pack(features), strict=True):
             with path.open("ab") as file:
-                file.write(part.cpu().contiguous().view(torch.uint8).numpy())
+                file.write(packed.cpu().contiguous().view(torch.uint8).numpy())
 
 
 class FeatureTable:
@@ -134,28 +148,29 @@ class FeatureTable:
         Raises:
             ValueError: A file is missing or not of so many rows.
         """
-        self.layout, self._rows, self._path = layout, rows, path
+        self.path, self.layout, self._rows = path, layout, rows
         self.nbytes = rows * layout.row_bytes
-        self._mapped = {}  # by suffix, bytes (rows, row bytes)
+        self._mapped: dict[str, np.memmap] = {}  # by suffix, (rows, bytes of a row)
+        self._on_device: list[Tensor] = []  # once moved, (rows, *shape of a part)
         for suffix, part in layout.parts.items():
-            file, row_bytes = path.with_name(path.name + suffix), _bytes(*part)
+            file = path.with_name(path.name + suffix)
             if not file.is_file():
                 raise ValueError(f"{file}: missing; copy it again or run qwenvla-precompute-features again")
-            if (size := file.stat().st_size) != rows * row_bytes:
+            if (size := file.stat().st_size) != rows * part.nbytes:
                 raise ValueError(
-                    f"{file}: {size} bytes, features of {size / row_bytes:g} frames for a dataset of {rows}; "
+                    f"{file}: {size} bytes, features of {size / part.nbytes:g} frames for a dataset of {rows}; "
                     "copy it again or run qwenvla-precompute-features again"
                 )
-            # Never written to; a mapping that could not be is no tensor of torch's.
-            self._mapped[suffix] = np.memmap(file, np.uint8, mode="c", shape=(rows, row_bytes))
-        self._on_device: list[Tensor] | None = None
+            # A mapping that could be written to, as torch makes, is refused where it is larger than the memory.
+            self._mapped[suffix] = np.memmap(file, np.uint8, mode="r", shape=(rows, part.nbytes))
 
     def to(self, device: torch.device) -> None:
         """Reads all of it into the memory of a device, from which rows are taken from now on."""
-        self._on_device = [
-            _typed(torch.from_numpy(self._mapped[suffix]).to(device), *part)
-            for suffix, part in self.layout.parts.items()
-        ]
+        for suffix, part in self.layout.parts.items():
+            whole = torch.empty((self._rows, part.nbytes), dtype=torch.uint8, device=device)
+            for rows in np.array_split(np.arange(self._rows), -(-self._rows // ROWS_AT_ONCE)):
+                whole[rows[0] : rows[-1] + 1] = self._gather(suffix, rows, device)
+            self._on_device.append(part.of_bytes(whole))
 
     def read(self, rows: Tensor) -> Tensor:
         """Features of rows (of any shape) on their device, in the type they were computed in.  # (*rows, *shape)
@@ -163,34 +178,29 @@ class FeatureTable:
         Raises:
             ValueError: A row is not in the table. (Where the table is on a GPU, the lookup itself fails.)
         """
-        if self._on_device is not None and self._on_device[0].device == rows.device:
-            return self.layout.unpack([part[rows] for part in self._on_device])
+        if self._on_device:
+            return self.layout.unpack([whole[rows] for whole in self._on_device])
         index = rows.flatten().cpu().numpy()
-        if index.min() < 0 or index.max() >= self._rows:
-            raise ValueError(
-                f"{self._path}: the dataset points to rows {index.min()} to {index.max()} of {self._rows}; was it "
-                "changed after its features were computed? Run qwenvla-precompute-features on the changed pictures"
-            )
+        self._check(index)
         parts = [
-            _typed(self._gather(suffix, index, rows.device), *part).unflatten(0, rows.shape)
+            part.of_bytes(self._gather(suffix, index, rows.device)).unflatten(0, rows.shape)
             for suffix, part in self.layout.parts.items()
         ]
         return self.layout.unpack(parts)
 
-    def _gather(self, suffix: str, index: np.ndarray, device: torch.device) -> Tensor:
-        """Bytes of rows, on their way to a device.  # (N, row bytes)"""
+    def _check(self, rows: np.ndarray) -> None:
+        if rows.min() < 0 or rows.max() >= self._rows:
+            raise ValueError(
+                f"{self.path}: the dataset points to rows {rows.min()} to {rows.max()} of {self._rows}; was it changed "
+                "after its features were computed? Run qwenvla-precompute-features on the changed pictures"
+            )
+
+    def _gather(self, suffix: str, rows: np.ndarray, device: torch.device) -> Tensor:
+        """Bytes of N rows, on their way to a device.  # (N, bytes of a row)"""
         mapped = self._mapped[suffix]
         # From pinned memory a GPU takes them while the program goes on; torch reuses it once they are there.
-        gathered = torch.empty((len(index), mapped.shape[1]), dtype=torch.uint8, pin_memory=device.type == "cuda")
-        shares = np.array_split(index, THREADS), np.array_split(gathered.numpy(), THREADS)
-        # "clip" as "raise", the default, would go through a copy.
+        gathered = torch.empty((len(rows), mapped.shape[1]), dtype=torch.uint8, pin_memory=device.type == "cuda")
+        shares = np.array_split(rows, THREADS), np.array_split(gathered.numpy(), THREADS)
+        # "clip", as "raise", the default, would go through a copy.
         list(_pool.map(lambda share, out: np.take(mapped, share, axis=0, out=out, mode="clip"), *shares))
         return gathered.to(device, non_blocking=True)
-
-
-def _bytes(dtype: torch.dtype, shape: tuple[int, ...]) -> int:
-    return math.prod(shape) * dtype.itemsize
-
-
-def _typed(raw: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:  # (N, row bytes) → (N, *shape)
-    return raw.view(dtype).unflatten(1, shape)

@@ -66,6 +66,14 @@ def test_a_table_that_was_moved_reads_the_same(tmp_path):
         assert torch.equal(table.read(rows), mapped)
 
 
+def test_a_table_larger_than_memory_is_read(tmp_path):
+    layout, rows = RowLayout((TOKENS, WIDTH), torch.float32), 2**30
+    with (tmp_path / "screen.bin").open("wb") as file:
+        file.truncate(rows * layout.row_bytes)  # 1.6 TB of holes
+    read = FeatureTable(tmp_path / "screen", layout, rows).read(torch.tensor([0, rows - 1]))
+    assert torch.equal(read, torch.zeros(2, TOKENS, WIDTH))
+
+
 @pytest.mark.parametrize("row", [-1, ROWS])
 def test_row_outside_of_the_table_is_refused(tmp_path, row):
     table = write_table(tmp_path / "screen", torch.randn(ROWS, TOKENS, WIDTH))

@@ -1,0 +1,129 @@
+"""Reading precomputed features of a batch, as it was and as it is, against the training step that waits for them.
+
+    python benchmarks/features.py [--device=cuda]
+
+As it was: NumPy's indexing of a float16 table, made float32 on the host. As it is: rows gathered as they are stored,
+made whole on the device; on a GPU also with the table in its memory. The step is forward, backward and AdamW of the
+default expert. All alternate in one process, over frames of 144 tokens x 2048 as Qwen3-VL-2B sees 384x384 pixels, three
+a sample. Prints one JSON line: by batch size medians in milliseconds, `before_over_after`, the median ratio, and
+how much of a step reading takes.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.utils.constants import ACTION, OBS_STATE
+from torch import Tensor
+from tqdm import tqdm
+
+from lerobot_qwenvla.features.table import QUANTIZATIONS, FeatureTable, RowLayout, TableWriter
+from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.flow_matching import FlowMatching
+
+SCREEN, TOKEN_GRID, FEATURE_WIDTH, CHANNELS = "observation.images.screen", (12, 12), 2048, 27  # mouse and keyboard
+
+
+def write_tables(folder: Path, frames: int, quantization: str) -> tuple[np.ndarray, FeatureTable]:
+    """The same random features, as they were stored and as they are."""
+    layout = RowLayout((TOKEN_GRID[0] * TOKEN_GRID[1], FEATURE_WIDTH), torch.bfloat16, quantization)
+    before = np.lib.format.open_memmap(folder / "before.npy", "w+", np.float16, (frames, *layout.shape))
+    after = TableWriter(folder / "after", layout)
+    for start in tqdm(range(0, frames, 50), "Writing frames", unit_scale=50):
+        features = torch.randn(min(50, frames - start), *layout.shape)
+        before[start : start + 50] = features.half()
+        after.append(features)
+    before.flush()
+    return np.load(folder / "before.npy", mmap_mode="r"), FeatureTable(folder / "after", layout, frames)
+
+
+class TrainingStep:
+    """Forward, backward and AdamW, as lerobot-train takes them."""
+
+    def __init__(self, batch_size: int, device: str) -> None:
+        config = QwenVLAConfig(device=device)
+        config.input_features = {OBS_STATE: PolicyFeature(FeatureType.STATE, (CHANNELS,))}
+        config.output_features = {ACTION: PolicyFeature(FeatureType.ACTION, (CHANNELS,))}
+        self.model = FlowMatching(config, {SCREEN: TOKEN_GRID}, FEATURE_WIDTH).to(device).train()
+        preset = config.get_optimizer_preset()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), preset.lr, preset.betas)
+        self.state = torch.randn(batch_size, CHANNELS, device=device)
+        self.action = torch.randn(batch_size, config.chunk_size, CHANNELS, device=device)
+
+    def __call__(self, features: Tensor) -> None:  # (B, F, T, D)
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=features.is_cuda):
+            loss = self.model.loss({SCREEN: features}, self.state, self.action).mean()
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def milliseconds(work: Callable[[Tensor], object], rows: Tensor, device: str) -> float:
+    start = time.perf_counter()
+    work(rows)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def measure(before: np.ndarray, after: FeatureTable, batch_size: int, args: argparse.Namespace) -> dict[str, float]:
+    step = TrainingStep(batch_size, args.device)
+    work = {
+        "before": lambda rows: torch.from_numpy(before[rows.cpu().numpy()]).to(args.device, torch.float32),
+        "after": after.read,
+    }
+    if args.device == "cuda":
+        resident = FeatureTable(after.path, after.layout, len(before))
+        resident.to(torch.device(args.device))
+        work["on_gpu"] = resident.read
+    features = torch.randn(batch_size, step.model.config.num_frames, *after.layout.shape, device=args.device).bfloat16()
+    work["step"] = lambda _: step(features)
+    turns: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(args.turns + 1):
+        rows = torch.randint(len(before), features.shape[:2], device=args.device)  # (B, F)
+        for name, of_rows in work.items():
+            turns[name].append(milliseconds(of_rows, rows, args.device))
+    turns = {name: of_turns[1:] for name, of_turns in turns.items()}  # the first warms up
+
+    def ratio(name: str, over: str) -> float:
+        return float(f"{median(a / b for a, b in zip(turns[name], turns[over], strict=True)):.3g}")
+
+    medians = {f"{name}_ms": round(median(of_turns), 2) for name, of_turns in turns.items()}
+    return {
+        **medians,
+        "before_over_after": ratio("before", "after"),
+        "before_over_step": ratio("before", "step"),
+        "after_over_step": ratio("after", "step"),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quantization", default="none", choices=QUANTIZATIONS, help="how the features are kept now")
+    parser.add_argument("--frames", type=int, default=1000, help="a frame takes 1.2 MB of the disk for the moment")
+    parser.add_argument("--turns", type=int, default=7)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = write_tables(Path(folder), args.frames, args.quantization)
+        batches = {f"batch {size}": measure(before, after, size, args) for size in (8, 64)}
+    print(
+        json.dumps(
+            {
+                "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
+                "quantization": args.quantization, "frames": args.frames, "turns": args.turns, **batches,
+            }
+        )
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
