@@ -31,7 +31,7 @@ def train_arguments(backbone_dir: Path, dataset: LeRobotDataset, output_dir: Pat
 
 @pytest.fixture(scope="module")
 def recorded_dataset(tmp_path_factory) -> LeRobotDataset:
-    """Two short recordings of the scripted expert, converted; made with the project's own commands."""
+    """Two short recordings of the scripted player, converted; made with the project's own commands."""
     folder = tmp_path_factory.mktemp("play")
     record = lerobot(
         "qwenvla-record", f"--output={folder / 'recordings'}", "--episodes=2", "--first_seed=3", "--canvas=64"

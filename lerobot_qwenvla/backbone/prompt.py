@@ -7,6 +7,8 @@ from transformers import Qwen3VLProcessor
 
 logger = logging.getLogger(__name__)
 
+# What is read where nobody says what to do.
+DEFAULT_INSTRUCTION = "Do what comes next."
 # Far more than an instruction needs. What is longer is cut: a page of text pasted by mistake must not fill the memory.
 MAX_INSTRUCTION_TOKENS = 512
 

@@ -29,8 +29,8 @@ from tqdm import tqdm
 from yaml import YAMLError
 
 from lerobot_qwenvla.backbone import BackboneSettings, FrozenBackbone
+from lerobot_qwenvla.backbone.prompt import DEFAULT_INSTRUCTION
 from lerobot_qwenvla.features.columns import column_of_camera, feature_identity
-from lerobot_qwenvla.features.instructions import DEFAULT_INSTRUCTION
 from lerobot_qwenvla.features.store import FEATURES_DIR
 from lerobot_qwenvla.features.table import QUANTIZATIONS, RowLayout, TableWriter
 from lerobot_qwenvla.features.unfinished import dataset_identity, unfinished

@@ -10,13 +10,11 @@ import torch
 from lerobot.utils.constants import OBS_STATE
 from torch import Tensor
 
+from lerobot_qwenvla.backbone.prompt import DEFAULT_INSTRUCTION
 from lerobot_qwenvla.features.columns import column_of_camera
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 
 logger = logging.getLogger(__name__)
-
-# What a policy is told where a dataset or an environment has no instruction.
-DEFAULT_INSTRUCTION = "Do what comes next."
 
 TokenGrid = Callable[[tuple[int, ...]], tuple[int, int]]  # shape of a picture → rows and columns of its tokens
 

@@ -4,8 +4,9 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.utils.constants import OBS_IMAGES, OBS_STATE
 
 from lerobot_qwenvla.backbone import FrozenBackbone
+from lerobot_qwenvla.backbone.prompt import DEFAULT_INSTRUCTION
 from lerobot_qwenvla.policy import observation as observation_module
-from lerobot_qwenvla.policy.observation import DEFAULT_INSTRUCTION, Observation
+from lerobot_qwenvla.policy.observation import Observation
 
 SCREEN, MAP = f"{OBS_IMAGES}.screen", f"{OBS_IMAGES}.map"
 BATCH = {
