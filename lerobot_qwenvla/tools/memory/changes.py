@@ -4,20 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lerobot_qwenvla.tools.memory.computed import Training
+from lerobot_qwenvla.tools.memory.peaks import Training
 
 IMAGE_SIZES_PX = (320, 256, 192, 128)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change, and the peak of a training step with it.
-
-    Attributes:
-        what: As it is given on the command line of lerobot-train, or what to train on.
-        cost: What it costs.
-        training: The run with the change.
-    """
+    """What to pass to lerobot-train or to train on, what it costs, the run with it, and the peak of that."""
 
     what: str
     cost: str
@@ -27,13 +21,11 @@ class Change:
 
 def fitting_changes(training: Training, fits: Callable[[int], bool]) -> list[Change]:
     """The changes that make a run's peak fit, cheapest in quality first, and of each kind the mildest that does."""
-    found = []
-    for cost, steps in _kinds(training):
-        for what, changed in steps:
-            if fits(peak_bytes := changed.peak_bytes()):
-                found.append(Change(what, cost, changed, peak_bytes))
-                break
-    return found
+    found = (
+        next((Change(what, cost, changed, peak) for what, changed in steps if fits(peak := changed.peak_bytes())), None)
+        for cost, steps in _kinds(training)
+    )
+    return [change for change in found if change]
 
 
 def _kinds(training: Training) -> Iterator[tuple[str, list[tuple[str, Training]]]]:
@@ -47,8 +39,10 @@ def _kinds(training: Training) -> Iterator[tuple[str, list[tuple[str, Training]]
         ]
 
     if not (training.precomputed or config.instruction_dropout):
-        features = [("features of qwenvla-cache-features", replace(training, precomputed=True))]
+        features = [("features of qwenvla-precompute-features", replace(training, precomputed=True))]
         yield "disk space; the policy is the same", features
+    if config.dequantize:
+        yield "time in the backbone", with_setting("dequantize", False)
     if not config.gradient_checkpointing:
         yield "time: about a third more in the expert", with_setting("gradient_checkpointing", True)
     halves = [training.batch_size >> n for n in range(1, training.batch_size.bit_length())]

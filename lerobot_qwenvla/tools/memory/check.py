@@ -5,6 +5,7 @@ nor a GPU are needed, unless with `--measure=true`, which loads the weights and 
 """
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,28 +17,27 @@ from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from rich.console import Console
+from rich.table import Table
 
-from lerobot_qwenvla.features.store import camera_of_column
+from lerobot_qwenvla.features.columns import feature_columns
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.tools.memory.changes import fitting_changes
-from lerobot_qwenvla.tools.memory.computed import Training, decision_peak_bytes
 from lerobot_qwenvla.tools.memory.hollow import hollow_policy
-from lerobot_qwenvla.tools.memory.measured import measure
-from lerobot_qwenvla.tools.memory.report import (
-    GB,
-    RESERVE,
-    change_table,
-    component_table,
-    measured_table,
-    needed_bytes,
-    verdict_table,
-)
-from lerobot_qwenvla.tools.parameters import components
+from lerobot_qwenvla.tools.memory.peaks import Training, decision_peak_bytes, measure
+from lerobot_qwenvla.tools.parameters import Component, components
 from recordings_to_lerobot.action_schema import CHANNELS
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
 # In the configs of this project it stands for a dataset that is yet to come.
 NO_DATASET_YET = "USER/NAME"
+
+GB = 1e9
+# What a card holds besides tensors: the CUDA context with its kernels and cuBLAS's workspaces, and the gaps between
+# tensors. Both are estimates, on the high side.
+CONTEXT_BYTES = 700_000_000
+FRAGMENTATION = 0.1
+# Training keeps a gradient of every trained parameter and AdamW's two moments, all float32.
+TRAINING_BYTES = 3 * 4
 
 
 @dataclass
@@ -74,39 +74,81 @@ def check(config: MemoryCheckConfig, console: Console) -> None:
     wanted = Training(config.policy, config.batch_size, precomputed)
 
     parts = components(hollow_policy(config.policy, precomputed=precomputed))
-    console.print(component_table(parts))
+    console.print(_component_table(parts))
+    console.print("Training: gradients, and the two moments of AdamW.")
     decision_peak = decision_peak_bytes(config.policy)
-    peaks = {
-        size: Training(config.policy, size, precomputed).peak_bytes()
-        for size in sorted({*BATCH_SIZES, config.batch_size})
-    }
+    sizes = sorted({*BATCH_SIZES, config.batch_size})
+    peaks = {size: Training(config.policy, size, precomputed).peak_bytes() for size in sizes}
     by_name = {"a decision": decision_peak} | {f"training, batch of {size}": peak for size, peak in peaks.items()}
-    console.print(verdict_table(by_name, config.card_gb * GB))
-    console.print(f"Needs: the peak, {RESERVE}. GB are 10⁹ bytes.")
-    sizes = sorted(peaks)[-2:]
-    per_sample = (peaks[sizes[1]] - peaks[sizes[0]]) / (sizes[1] - sizes[0])
-    console.print(f"A further sample in a batch takes {per_sample / 1e6:.0f} MB of activations.")
 
     def fits(peak_bytes: int) -> bool:
         return needed_bytes(peak_bytes) <= config.card_gb * GB
 
+    rows = [
+        (what, _gb(peak), _gb(needed_bytes(peak)), "fits" if fits(peak) else "too large")
+        for what, peak in by_name.items()
+    ]
+    console.print(_table(f"On a card of {config.card_gb:g} GB", ("", "peak GB", "needs GB", ""), rows))
+    reserve = f"{CONTEXT_BYTES / GB:g} GB for CUDA and {FRAGMENTATION:.0%} of the peak for gaps between tensors"
+    console.print(f"Needs: the peak, {reserve}. GB are 10⁹ bytes.")
+    per_sample = (peaks[sizes[-1]] - peaks[sizes[-2]]) / (sizes[-1] - sizes[-2])
+    console.print(f"A further sample in a batch takes {per_sample / 1e6:.0f} MB of activations.")
+
     if not fits(peaks[config.batch_size]):
         if changes := fitting_changes(wanted, fits):
-            console.print(change_table(changes))
+            rows = [(change.what, _gb(needed_bytes(change.peak_bytes)), change.cost) for change in changes]
+            table = _table("What makes it fit", ("any one of", "needs GB", "costs"), rows)
+            table.columns[0].no_wrap = True  # to be copied
+            table.columns[2].justify = "left"
+            console.print(table)
         else:
             console.print(f"No single change makes --batch_size={config.batch_size} fit; combine several.")
-    if config.measure:
-        measured = measure(wanted, dataset)
-        weights = sum(part.stored_bytes for part in parts)
-        computed = {"weights": weights, "a decision": decision_peak}
-        computed[f"training, batch of {config.batch_size}"] = peaks[config.batch_size]
-        console.print(measured_table(measured, computed, config.policy.device))
-        console.print(
-            f"Verified: the loaded weights take the bytes computed; {measured.four_bit_layers} layers are 4-bit (NF4, "
-            "nested scales)."
-        )
-    else:
+    if not config.measure:
         console.print("Computed; --measure=true loads the weights, verifies how they are stored, and measures.")
+        return
+    measured = measure(wanted, dataset)
+    device = config.policy.device
+    source = "torch.cuda.max_memory_allocated" if device.startswith("cuda") else "resident memory of the process"
+    rows = [
+        ("weights", _gb(sum(part.stored_bytes for part in parts)), _gb(measured.weights_bytes)),
+        ("a decision", _gb(decision_peak), _gb(measured.decision_peak_bytes)),
+        (f"training, batch of {config.batch_size}", _gb(peaks[config.batch_size]), _gb(measured.training_peak_bytes)),
+    ]
+    console.print(_table(f"Measured on {device}: {source}", ("", "computed GB", "measured GB"), rows))
+    console.print(
+        f"Verified: the loaded weights take the bytes computed; {measured.four_bit_layers} layers are 4-bit (NF4, "
+        "nested scales)."
+    )
+
+
+def needed_bytes(peak_bytes: int) -> float:
+    """Memory of a card on which code of that peak runs."""
+    return peak_bytes * (1 + FRAGMENTATION) + CONTEXT_BYTES
+
+
+def _component_table(parts: list[Component]) -> Table:
+    """Parameters and bytes of every part of a policy."""
+    sums = (sum(getattr(part, name) for part in parts) for name in ("parameters", "trained", "stored_bytes"))
+    rows = [
+        (part.name, f"{part.parameters:,}", f"{part.trained:,}", f"{part.stored_bytes / 1e6:,.1f}",
+         f"{part.trained * TRAINING_BYTES / 1e6:,.1f}")
+        for part in (*parts, Component("total", *sums))
+    ]  # fmt: skip
+    return _table("Weights", ("part", "parameters", "trained", "stored MB", "training MB"), rows)
+
+
+def _table(title: str, headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    first, *others = headings
+    table = Table(first, title=title, title_justify="left")
+    for heading in others:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _gb(size_bytes: float) -> str:
+    return f"{size_bytes / GB:.2f}"
 
 
 def _dataset(source: DatasetConfig | None) -> LeRobotDatasetMetadata | None:
@@ -114,10 +156,7 @@ def _dataset(source: DatasetConfig | None) -> LeRobotDatasetMetadata | None:
         return None
     if source.root is not None and not Path(source.root).is_dir():
         raise ValueError(f"--dataset.root={source.root}: no such folder; pass a dataset's folder, or no dataset")
-    try:
-        return LeRobotDatasetMetadata(source.repo_id, root=source.root, revision=source.revision)
-    except OSError as error:
-        raise ValueError(f"--dataset.repo_id={source.repo_id}: {str(error).splitlines()[0]}") from error
+    return LeRobotDatasetMetadata(source.repo_id, root=source.root, revision=source.revision)
 
 
 def _set_features(config: MemoryCheckConfig, dataset: LeRobotDatasetMetadata | None) -> bool:
@@ -134,7 +173,7 @@ def _set_features(config: MemoryCheckConfig, dataset: LeRobotDatasetMetadata | N
     policy.output_features = {name: f for name, f in features.items() if f.type is FeatureType.ACTION}
     policy.input_features = {name: f for name, f in features.items() if name not in policy.output_features}
     policy.set_dataset_feature_metadata(dataset.features)
-    return any(camera_of_column(column) for column in dataset.features)
+    return bool(feature_columns(dataset.features))
 
 
 @parser.wrap()
@@ -145,8 +184,8 @@ def _run(config: MemoryCheckConfig) -> None:
 def main() -> None:
     try:
         _run()
-    except (ValueError, DraccusException) as error:
-        sys.exit(f"qwenvla-memory-check: {error}")
+    except (ValueError, OSError, DraccusException) as error:
+        sys.exit(f"qwenvla-memory-check: {str(error).splitlines()[0]}")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,26 @@
 """A policy of the real classes whose weights have shape and type but no memory.
 
 What is computed from such a weight has no memory either (torch's fake tensors), so that the policy's own code runs in
-seconds at any size, and `LiveBytes` sees every tensor it would make. Fake tensors say they are on the CPU: there,
-as on CUDA, attention never holds its matrix of scores.
+seconds at any size, and every tensor it would make is seen. Fake tensors say they are on the CPU: there, as on CUDA,
+attention never holds its matrix of scores.
 """
 
+import math
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from bitsandbytes.functional import QuantState
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
-from transformers import PreTrainedModel
 
 from lerobot_qwenvla.backbone import FrozenBackbone, UnloadedBackbone
+from lerobot_qwenvla.backbone.quantization import is_nf4
 from lerobot_qwenvla.backbone.text_layers import TextLayers
 from lerobot_qwenvla.backbone.vision_tower import VisionTower
-from lerobot_qwenvla.features.store import column_of_camera
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
+from lerobot_qwenvla.tools.parameters import components
 
 # bitsandbytes' NF4: a scale for 64 weights, and one more for 256 scales.
 WEIGHTS_PER_SCALE = 64
@@ -37,38 +37,63 @@ def hollow_policy(config: QwenVLAConfig, *, precomputed: bool = False) -> QwenVL
     Raises:
         ValueError: As the policy itself.
     """
-    config = replace(config, device="cpu", compile_model=False)
+    # Losses by the names of actions are numbers to log, which hollow tensors do not have.
+    config = replace(config, device="cpu", compile_model=False, action_names=None)
+    backbone = (UnloadedBackbone if precomputed else HollowBackbone)(config.backbone_settings)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        policy = QwenVLAPolicy(config, backbone=(UnloadedBackbone if precomputed else HollowBackbone)(config))
+        policy = QwenVLAPolicy(config, backbone=backbone)
     if precomputed:
-        policy.feature_store = BlankFeatures(policy)
+        policy.perception.store = BlankFeatures(policy)
     return policy
+
+
+def verify_weights(policy: QwenVLAPolicy) -> int:
+    """Checks that loaded weights are stored as hollow ones say; returns how many layers are 4-bit.
+
+    Raises:
+        ValueError: A layer of a 4-bit part is not NF4 with nested scales, or a part has another size than computed.
+    """
+    hollow = hollow_policy(policy.config, precomputed=policy.backbone.vision is None)
+    four_bit = {name: m for name, m in hollow.backbone.named_modules() if isinstance(m, FourBitLinear)}
+    for name, expected in four_bit.items():
+        layer = policy.backbone.get_submodule(name)
+        if not is_nf4(layer):
+            state = getattr(layer.weight, "quant_state", None)
+            raise ValueError(f"{name} is a {type(layer).__name__} with {state}, must be NF4 with nested scales")
+        if not layer.weight.quant_state.nested:
+            expected.pack()
+    for expected, loaded in zip(components(hollow), components(policy), strict=True):
+        if loaded != expected:
+            raise ValueError(f"the loaded weights are not as computed: got {loaded}, must be {expected}")
+    return len(four_bit)
 
 
 class HollowBackbone(FrozenBackbone):
     """Makes weights without memory where others are read."""
 
-    def load(self) -> None:
+    def load(self, device: torch.device | str) -> None:
         if self.vision is None:
-            dtype = getattr(torch, self.config.dtype)
+            settings, dtype = self.settings, self.settings.torch_dtype
             vision = VisionTower._from_config(self.vlm_config.vision_config, dtype=dtype)
             text = TextLayers._from_config(self.vlm_config.text_config, dtype=dtype)
-            self.vision = _frozen(vision, self.config.vision_quantization)
-            self.text = _frozen(text, self.config.quantization)
+            for part, quantization in ((vision, settings.vision_quantization), (text, settings.quantization)):
+                if quantization != "none" and not settings.dequantize:
+                    for name, linear in [(n, m) for n, m in part.named_modules() if isinstance(m, nn.Linear)]:
+                        part.set_submodule(name, STORED_AS[quantization](linear))
+            self.vision, self.text = vision.requires_grad_(False).eval(), text.requires_grad_(False).eval()
 
 
 class BlankFeatures:
     """A feature store whose features are all zero."""
 
     def __init__(self, policy: QwenVLAPolicy) -> None:
-        self._shapes = {}
-        for camera, feature in policy.config.image_features.items():
-            rows, columns = policy.backbone.token_grid(feature.shape)
-            self._shapes[camera] = (rows * columns, policy.backbone.width)
+        self.images, self.backbone = policy.config.image_features, policy.backbone
 
-    def read(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Of pointers (B, F).  # per camera (B, F, T, D)"""
-        return {c: torch.zeros(*batch[column_of_camera(c)].shape, *shape) for c, shape in self._shapes.items()}
+    def read(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of rows (B, F) by camera.  # per camera (B, F, T, D)"""
+        dtype, width = self.backbone.settings.torch_dtype, self.backbone.width
+        tokens = {camera: math.prod(self.backbone.token_grid(self.images[camera].shape)) for camera in rows}
+        return {camera: torch.zeros(*r.shape, tokens[camera], width, dtype=dtype) for camera, r in rows.items()}
 
 
 class FourBitLinear(nn.Module):
@@ -93,6 +118,11 @@ class FourBitLinear(nn.Module):
         )
         self.bias = linear.bias
 
+    def pack(self) -> None:
+        """What it stores after its first use on a CPU with AVX-512 BF16: the scales themselves, in bfloat16."""
+        state = self.weight.quant_state
+        state.absmax, state.nested = torch.empty_like(state.absmax, dtype=torch.bfloat16), False
+
     def forward(self, x: Tensor) -> Tensor:
         # Of more than 1536 tokens bitsandbytes makes the whole weight for the product; fewer may do without.
         return F.linear(x, x.new_empty(self.weight.quant_state.shape), self.bias)
@@ -115,10 +145,3 @@ class EightBitLinear(nn.Module):
 
 
 STORED_AS = {"4bit": FourBitLinear, "8bit": EightBitLinear}
-
-
-def _frozen[Part: PreTrainedModel](part: Part, quantization: str) -> Part:
-    if quantization != "none":
-        for name, linear in [(n, m) for n, m in part.named_modules() if isinstance(m, nn.Linear)]:
-            part.set_submodule(name, STORED_AS[quantization](linear))
-    return part.requires_grad_(False).eval()
