@@ -4,9 +4,9 @@
 
 As it was: NumPy's indexing of a float16 table, made float32 on the host. As it is: rows gathered as they are stored,
 made whole on the device; on a GPU also with the table in its memory. The step is forward, backward and AdamW of the
-default expert. All alternate in one process, over frames of 144 tokens x 2048 as Qwen3-VL-2B sees 384x384 pixels, three
-a sample. Prints one JSON line: by batch size medians in milliseconds, `before_over_after`, the median ratio, and
-how much of a step reading takes.
+default expert. All alternate in one process, with several reads between two steps, over frames of 144 tokens x 2048 as
+Qwen3-VL-2B sees 384x384 pixels, three a sample. Prints one JSON line: by batch size medians in milliseconds,
+`before_over_after`, the median ratio of neighbouring reads, and how much of a step reading takes.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from lerobot_qwenvla.features.table import QUANTIZATIONS, FeatureTable, RowLayou
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.flow_matching import FlowMatching
 
+READS_A_TURN = 5  # a read is short beside a step
 SCREEN, TOKEN_GRID, FEATURE_WIDTH, CHANNELS = "observation.images.screen", (12, 12), 2048, 27  # mouse and keyboard
 
 
@@ -83,24 +84,24 @@ def measure(before: np.ndarray, after: FeatureTable, batch_size: int, args: argp
         resident = FeatureTable(after.path, after.layout, len(before))
         resident.to(torch.device(args.device))
         work["on_gpu"] = resident.read
+    reads = list(work)
     features = torch.randn(batch_size, step.model.config.num_frames, *after.layout.shape, device=args.device).bfloat16()
     work["step"] = lambda _: step(features)
     turns: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(args.turns + 1):
-        rows = torch.randint(len(before), features.shape[:2], device=args.device)  # (B, F)
-        for name, of_rows in work.items():
-            turns[name].append(milliseconds(of_rows, rows, args.device))
-    turns = {name: of_turns[1:] for name, of_turns in turns.items()}  # the first warms up
+    for turn in range(args.turns + 1):
+        for name in [*reads * READS_A_TURN, "step"]:
+            rows = torch.randint(len(before), features.shape[:2], device=args.device)  # (B, F)
+            elapsed_ms = milliseconds(work[name], rows, args.device)
+            if turn:  # the first warms up
+                turns[name].append(elapsed_ms)
 
-    def ratio(name: str, over: str) -> float:
-        return float(f"{median(a / b for a, b in zip(turns[name], turns[over], strict=True)):.3g}")
-
-    medians = {f"{name}_ms": round(median(of_turns), 2) for name, of_turns in turns.items()}
+    medians = {f"{name}_ms": median(of_turns) for name, of_turns in turns.items()}
+    before_over_after = median(b / a for b, a in zip(turns["before"], turns["after"], strict=True))
     return {
-        **medians,
-        "before_over_after": ratio("before", "after"),
-        "before_over_step": ratio("before", "step"),
-        "after_over_step": ratio("after", "step"),
+        **{name: round(ms, 2) for name, ms in medians.items()},
+        "before_over_after": round(before_over_after, 2),
+        "before_over_step": round(medians["before_ms"] / medians["step_ms"], 4),
+        "after_over_step": round(medians["after_ms"] / medians["step_ms"], 4),
     }
 
 

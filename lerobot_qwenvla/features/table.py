@@ -23,7 +23,7 @@ INT8_MAX = 127
 
 # Rows that are not in memory are waited for side by side. Threads and not torch's index_select, which splits every
 # single row between the cores and waits for all of them: beside busy processes that takes a hundred times as long.
-THREADS = 8
+THREADS = 4
 ROWS_AT_ONCE = 256  # while a whole table moves
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="features")
 
