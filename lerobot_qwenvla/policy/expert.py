@@ -18,6 +18,11 @@ KeysValues = list[tuple[Tensor, Tensor]]  # per cross-attention layer, each (B, 
 Modulations = list[Tensor]  # per layer (N, 6·D), of N times
 
 
+def at_time(modulations: Modulations, i: int) -> Modulations:
+    """Of N times, those of the i-th, for all rows."""
+    return [layer[i : i + 1] for layer in modulations]
+
+
 class Attention(nn.Module):
     """Multi-head attention whose keys and values can be computed ahead."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, Features
-from lerobot_qwenvla.policy.expert import ActionExpert, KeysValues, Modulations
+from lerobot_qwenvla.policy.expert import ActionExpert, KeysValues, Modulations, at_time
 from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
 
 # Changes a velocity: x_t (B, chunk, A), time, and the velocity as a function of x_t → (B, chunk, A).
@@ -146,7 +146,7 @@ class FlowMatching(nn.Module):
         """All steps of the solver, from noise to action.  # (B, chunk, A)"""
         modulations = self.solver_modulations()
         return integrate(
-            lambda x_t, i: self.velocity(x_t, [layer[i : i + 1] for layer in modulations], context),
+            lambda x_t, i: self.velocity(x_t, at_time(modulations, i), context),
             noise,
             self.config.num_inference_steps,
             self.config.solver,
@@ -157,9 +157,8 @@ class FlowMatching(nn.Module):
         times = evaluation_times(self.config.num_inference_steps, self.config.solver)
 
         def steered(x_t: Tensor, i: int) -> Tensor:
-            modulation = [layer[i : i + 1] for layer in modulations]
             # A copy, as a compiled velocity may write over its last result.
-            return steering(x_t, times[i], lambda x: self.velocity(x, modulation, context).clone())
+            return steering(x_t, times[i], lambda x: self.velocity(x, at_time(modulations, i), context).clone())
 
         return integrate(steered, noise, self.config.num_inference_steps, self.config.solver)
 

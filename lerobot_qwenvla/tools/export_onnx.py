@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,10 +23,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lerobot_qwenvla.backbone import UnloadedBackbone
+from lerobot_qwenvla.features.columns import feature_identity
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.expert import KeysValues
+from lerobot_qwenvla.policy.expert import KeysValues, at_time
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
-from lerobot_qwenvla.policy.solvers import integrate
+from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -64,7 +64,7 @@ class Context(nn.Module):
 
     def __init__(self, policy: QwenVLAPolicy) -> None:
         super().__init__()
-        self.context, self.expert = policy.context, policy.expert
+        self.context, self.expert = policy.model.context, policy.model.expert
         state = policy.config.robot_state_feature
         self.state_size = state.shape[0] if state else 0
 
@@ -84,22 +84,30 @@ class Velocity(nn.Module):
 
     def __init__(self, policy: QwenVLAPolicy) -> None:
         super().__init__()
-        self.expert, self.config = policy.expert, policy.config
+        self.expert = policy.model.expert
 
     def forward(self, inputs: Tensors) -> Tensors:
-        return {"velocity": self.expert(inputs["x_t"], inputs["time"], _keys_values(inputs))}
+        modulations = self.expert.modulations(inputs["time"])
+        return {"velocity": self.expert(inputs["x_t"], modulations, _keys_values(inputs))}
 
 
-class SolverStep(Velocity):
+class SolverStep(nn.Module):
     """One of the solver's steps, from `x_t` (B, chunk, A) at the time `start` (), given keys and values."""
 
+    def __init__(self, policy: QwenVLAPolicy) -> None:
+        super().__init__()
+        self.expert, self.config = policy.model.expert, policy.config
+
     def forward(self, inputs: Tensors) -> Tensors:
-        steps, keys_values = self.config.num_inference_steps, _keys_values(inputs)
+        steps, solver, keys_values = self.config.num_inference_steps, self.config.solver, _keys_values(inputs)
+        # By a clock by which this step is all the way from 1 to 0.
+        clock = torch.tensor(evaluation_times(1, solver))
+        modulations = self.expert.modulations(inputs["start"] - (1 - clock) / steps)
 
-        def stretched(x_t: Tensor, time: Tensor) -> Tensor:  # in a clock by which this step is all the way from 1 to 0
-            return self.expert(x_t, inputs["start"] - (1 - time) / steps, keys_values) / steps
+        def stretched(x_t: Tensor, i: int) -> Tensor:
+            return self.expert(x_t, at_time(modulations, i), keys_values) / steps
 
-        return {"x_next": integrate(stretched, inputs["x_t"], 1, self.config.solver)}
+        return {"x_next": integrate(stretched, inputs["x_t"], 1, solver)}
 
 
 def export(policy: QwenVLAPolicy, part: str, folder: Path) -> dict[str, float]:
@@ -148,8 +156,7 @@ def _graphs(policy: QwenVLAPolicy, part: str) -> Iterator[tuple["onnx_ir.Model",
         return {"x_t": noise(rows), **inputs, **context(context_inputs(rows))}
 
     def chunk(inputs: Tensors) -> Tensors:
-        velocity = partial(policy.expert, context=_keys_values(context(inputs)))
-        return {ACTION: integrate(velocity, inputs["noise"], config.num_inference_steps, config.solver)}
+        return {ACTION: policy.model.denoise(inputs["noise"], _keys_values(context(inputs)))}
 
     context_model = _to_onnx(context, context_inputs)
     if part == "chunk":
@@ -209,7 +216,8 @@ def _difference(path: Path, in_torch: Graph, inputs_of: InputsOf) -> float:
 def _metadata(config: QwenVLAConfig) -> dict[str, str]:
     """What a caller has to know: which features to compute, of which frames, and what the numbers mean."""
     names = ("num_frames", "frame_skip", "chunk_size", "n_action_steps", "num_inference_steps", "solver")
-    settings = {**config.feature_settings(), **{name: getattr(config, name) for name in names}}
+    identity = feature_identity(config.backbone_settings, config.frame_offsets)
+    settings = {**identity, **{name: getattr(config, name) for name in names}}
     note = "state and action are normalised: by policy_preprocessor and policy_postprocessor of the checkpoint"
     return {"policy": config.type, "normalization": note, **{name: str(value) for name, value in settings.items()}}
 
@@ -245,7 +253,7 @@ def _load_policy() -> QwenVLAPolicy:
         if config.use_peft:
             raise ValueError("adapters without their base; merge them first (docs/lora.md)")
         config.device, config.compile_model = "cpu", False
-        return QwenVLAPolicy.from_pretrained(path, config=config, backbone=UnloadedBackbone(config))
+        return QwenVLAPolicy.from_pretrained(path, config=config, backbone=UnloadedBackbone(config.backbone_settings))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"--policy.path={path}: {' '.join(str(error).split())}") from error
 

@@ -29,7 +29,7 @@ def make_policy(make_config):
         outputs = {ACTION: PolicyFeature(FeatureType.ACTION, (5,))}
         torch.manual_seed(0)
         policy = QwenVLAPolicy(make_config(input_features=inputs, output_features=outputs, **overrides)).eval()
-        for layer in policy.expert.layers:  # zero at first: a fresh layer is the identity
+        for layer in policy.model.expert.layers:  # zero at first: a fresh layer is the identity
             nn.init.normal_(layer.modulation.weight, std=0.1)
         return policy
 
