@@ -2,15 +2,15 @@
 
     python benchmarks/demo_seeds.py 1 2 3
 
-Prints one JSON line. Seeds that were trained and evaluated before are not run again.
+Prints one JSON line. What was done before, by `make demo` too, is not done again.
 """
 
 import argparse
 import json
 
 from lerobot_qwenvla.demo.options import DemoConfig
-from lerobot_qwenvla.demo.pipeline import stages
 from lerobot_qwenvla.demo.runner import run_stages
+from lerobot_qwenvla.demo.stages import demo_stages
 from lerobot_qwenvla.demo.summary import summarize
 
 
@@ -20,9 +20,9 @@ def main() -> None:
     results = {}
     for seed in parser.parse_args().seeds:
         config = DemoConfig(seed=seed)
-        summary = summarize(config, run_stages(stages(config), config.output_dir))
+        summary = summarize(config, run_stages(demo_stages(config), config.output_dir))
         results[seed] = summary["success"]["policy"]
-    baselines = {name: summary["success"][name] for name in ("random", "expert")}
+    baselines = {player: summary["success"][player] for player in ("scripted", "random")}
     print(json.dumps({"episodes": len(summary["eval_seeds"]), "policy_success": results, **baselines}))
 
 

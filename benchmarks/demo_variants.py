@@ -1,63 +1,52 @@
-"""The demo's success with other settings of the policy, over the demo's recordings: all results, not the best.
+"""The demo's success with other settings of the policy, over the same recordings: all results, not the best.
 
-    make demo && python benchmarks/demo_variants.py average learned joint joint-cached 64px
+    python benchmarks/demo_variants.py average learned joint joint-cached 64px
 
-Prints one JSON line. Variants that were trained and evaluated before are not run again.
+Prints one JSON line. What was done before, by `make demo` too, is not done again.
 """
 
 import argparse
 import json
-from pathlib import Path
 
 from lerobot_qwenvla.demo.options import DemoConfig
-from lerobot_qwenvla.demo.runner import Stage, program, run_stages
-from lerobot_qwenvla.demo.summary import wilson_interval
+from lerobot_qwenvla.demo.runner import Stage, run_stages
+from lerobot_qwenvla.demo.stages import FEATURE_SETTINGS, evaluated, featured, recorded, trained
+from lerobot_qwenvla.demo.summary import read_successes, wilson_interval
 
-# Settings of training, settings of evaluation, and whether features must be computed anew.
+# Settings of the policy in training, and those changed for the evaluation.
 VARIANTS = {
-    "default": ([], [], False),
-    "average": (["--policy.token_pooling=average"], [], False),
-    "learned": (["--policy.token_pooling=learned"], [], False),
-    "joint": (["--policy.frame_encoding=joint"], [], True),
-    # Trained jointly, and then every frame is encoded by itself and cached.
-    "joint-cached": (["--policy.frame_encoding=joint"], ["--policy.frame_encoding=per_frame"], True),
-    "64px": (["--policy.image_size=64"], [], True),
-    "heun": ([], ["--policy.solver=heun", "--policy.num_inference_steps=5"], False),
+    "default": ({}, {}),
+    "average": ({"token_pooling": "average"}, {}),
+    "learned": ({"token_pooling": "learned"}, {}),
+    "joint": ({"frame_encoding": "joint"}, {}),
+    # Trained jointly, and then every frame is encoded by itself and remembered.
+    "joint-cached": ({"frame_encoding": "joint"}, {"frame_encoding": "per_frame"}),
+    "64px": ({"image_size": 64}, {}),
+    "heun": ({}, {"solver": "heun", "num_inference_steps": 5}),
 }
 
 
-def stages(name: str, demo: DemoConfig, folder: Path) -> list[Stage]:
-    """Features where they differ from the demo's, training, evaluation."""
-    training, evaluation, needs_features = VARIANTS[name]
-    trained_as = "-".join(setting.removeprefix("--policy.") for setting in training) or "default"
-    config = [f"--config_path={demo.train_config}", f"--policy.backbone={demo.output_dir / 'backbone'}", *training]
-    features, train_dir = demo.output_dir / "features", folder / f"train-{trained_as}"
-    stages = []
-    if needs_features:
-        features = folder / f"features-{trained_as}"
-        command = [program("qwenvla-cache-features"), *config, f"--dataset.root={demo.output_dir / 'dataset'}"]
-        stages.append(Stage(features.name, [*command, f"--features_root={features}"], features, independent=True))
-    command = [program("lerobot-train"), *config, f"--dataset.root={features}", f"--output_dir={train_dir}"]
-    stages.append(Stage(train_dir.name, [*command, f"--seed={demo.seed}"], train_dir, independent=True))
-    command = [
-        program("lerobot-eval"), f"--policy.path={train_dir / 'checkpoints' / 'last' / 'pretrained_model'}",
-        *evaluation, "--env.type=miniworld", f"--env.task={demo.task}", f"--env.canvas_w={demo.canvas}",
-        f"--env.canvas_h={demo.canvas}", f"--eval.n_episodes={demo.eval_episodes}",
-        f"--eval.batch_size={demo.eval_batch_size}", "--eval.use_async_envs=false",
-        f"--seed={demo.eval_first_seed}", f"--output_dir={folder / f'evaluate-{name}'}",
-    ]  # fmt: skip
-    return [*stages, Stage(f"evaluate-{name}", command, folder / f"evaluate-{name}", independent=True)]
+def stages(name: str, demo: DemoConfig) -> list[Stage]:
+    """The demo's stages up to the recordings, features where they differ from the demo's, training, evaluation."""
+    training, evaluation = VARIANTS[name]
+    run = "-".join([*(f"{setting}={value}" for setting, value in training.items()), str(demo.seed)])
+    features = "features" if training.keys().isdisjoint(FEATURE_SETTINGS) else f"features-{run}"
+    return [
+        *recorded(demo),
+        featured(demo, features, **training),
+        trained(demo, run, features, **training),
+        evaluated(demo, f"{name}-{demo.seed}", run, **evaluation),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("variants", nargs="+", choices=VARIANTS)
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/demo-variants"))
-    args, demo, results = parser.parse_args(), DemoConfig(), {}
-    for name in args.variants:
-        run_stages(stages(name, demo, args.output_dir), args.output_dir)
-        evaluation = json.loads((args.output_dir / f"evaluate-{name}" / "eval_info.json").read_text())
-        successes = [bool(s) for task in evaluation["per_task"] for s in task["metrics"]["successes"]]
+    demo, results = DemoConfig(), {}
+    for name in parser.parse_args().variants:
+        *_, evaluation = variant = stages(name, demo)
+        run_stages(variant, demo.output_dir)
+        successes = read_successes(evaluation.output)
         results[name] = {
             "success": sum(successes) / len(successes),
             "interval_95": wilson_interval(sum(successes), len(successes)),

@@ -1,4 +1,4 @@
-"""Success of random actions and of the scripted expert, on the seeds a policy is evaluated on."""
+"""Success of random actions and of the scripted player, on the seeds a policy is evaluated on."""
 
 import json
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ def main() -> None:
     config = draccus.parse(BaselinesConfig)
     seeds = range(config.first_seed, config.first_seed + config.episodes)
     successes = {
-        name: evaluate_player(player, config.task, seeds, config.canvas, config.canvas)
-        for name, player in (("random", "random"), ("expert", "scripted"))
+        player: evaluate_player(player, config.task, seeds, config.canvas, config.canvas)
+        for player in ("scripted", "random")
     }
     config.output.write_text(json.dumps({"seeds": list(seeds), **successes}))
 

@@ -114,7 +114,7 @@ def predicted_against_recorded(checkpoint: Path, seed: int = 0) -> Figure:
             axes.plot(steps[:decision_every], chunk[:decision_every], color=BLUE, lw=1.6, label=label)
         axes.set(ylabel=channel, ylim=(-1.1, 1.1) if channel.startswith("mouse") else (-0.15, 1.15))
     axes.set_xlabel("frame of the episode; thin: predicted but not executed")
-    figure.axes[0].legend(frameon=False, loc="upper right")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, loc="outside upper right", ncols=2)
     return figure
 
 

@@ -2,32 +2,34 @@
 
 import json
 import math
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from lerobot.utils.constants import CHECKPOINTS_DIR, LAST_CHECKPOINT_LINK, PRETRAINED_MODEL_DIR
-
 from lerobot_qwenvla.demo.options import DemoConfig
+from lerobot_qwenvla.demo.stages import checkpoint_of
 from recordings_to_lerobot.dataset_layout import RECORDINGS_FILE
 
 
 def summarize(config: DemoConfig, seconds: dict[str, float]) -> dict[str, Any]:
     """Collects what the stages of a finished run wrote."""
     out = config.output_dir
-    evaluation = json.loads((out / f"evaluate-{config.seed}" / "eval_info.json").read_text())
     baselines = json.loads((out / "baselines.json").read_text())
-    successes = {
-        "policy": [bool(s) for task in evaluation["per_task"] for s in task["metrics"]["successes"]],
-        "random": baselines["random"],
-        "expert": baselines["expert"],
-    }
-    checkpoint = out / f"train-{config.seed}" / CHECKPOINTS_DIR / LAST_CHECKPOINT_LINK / PRETRAINED_MODEL_DIR
+    successes = {"policy": read_successes(out / f"evaluate-{config.seed}")}
+    successes |= {player: baselines[player] for player in ("scripted", "random")}
+    checkpoint = checkpoint_of(out, str(config.seed))
+    backbone_bytes = (out / "backbone" / "model.safetensors").stat().st_size
     dataset = json.loads((out / "dataset" / "meta" / "info.json").read_text())
     with (out / "dataset" / RECORDINGS_FILE).open() as recordings:
         recorded_seeds = [json.loads(line)["meta"]["seed"] for line in recordings]
     assert set(recorded_seeds).isdisjoint(baselines["seeds"])
     return {
         "task": config.task,
+        "players": {
+            "policy": f"QwenVLA on a backbone of {backbone_bytes / 1e6:.0f} MB with random weights",
+            "scripted": "the scripted player it learned from",
+            "random": "random actions",
+        },
         "success": {player: sum(s) / len(s) for player, s in successes.items()},
         "success_interval_95": {player: wilson_interval(sum(s), len(s)) for player, s in successes.items()},
         "failed_seeds": {
@@ -45,6 +47,23 @@ def summarize(config: DemoConfig, seconds: dict[str, float]) -> dict[str, Any]:
         "seconds": seconds,
         "seconds_total": round(sum(seconds.values()), 1),
     }
+
+
+def read_successes(eval_dir: Path) -> list[bool]:
+    """Success of every episode of a lerobot-eval run, in the order of their seeds."""
+    evaluation = json.loads((eval_dir / "eval_info.json").read_text())
+    return [bool(success) for task in evaluation["per_task"] for success in task["metrics"]["successes"]]
+
+
+def success_table(summary: dict[str, Any]) -> str:
+    """Who reaches the goal how often, as lines for a terminal."""
+    title = f"Reaches the goal on {len(summary['eval_seeds'])} seeds never trained on"
+    width = max(len(title), *map(len, summary["players"].values()))
+    lines = [f"{title:{width}}         95 % interval"]
+    for player, name in summary["players"].items():
+        low, high = summary["success_interval_95"][player]
+        lines.append(f"  {name:{width - 2}}  {summary['success'][player]:5.0%}  {low:.0%}–{high:.0%}")
+    return "\n".join(lines)
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:

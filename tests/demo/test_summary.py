@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lerobot_qwenvla.demo.summary import wilson_interval
+from lerobot_qwenvla.demo.summary import read_successes, success_table, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,22 @@ def test_wilson_interval_contains_the_rate(counts):
     low, high = wilson_interval(successes, trials)
     assert 0 <= low <= successes / trials + 1e-12
     assert successes / trials - 1e-12 <= high <= 1
+
+
+def test_successes_are_those_of_every_episode(tmp_path):
+    tasks = [{"metrics": {"successes": [True, False]}}, {"metrics": {"successes": [True]}}]
+    (tmp_path / "eval_info.json").write_text(json.dumps({"per_task": tasks}))
+    assert read_successes(tmp_path) == [True, False, True]
+
+
+def test_table_says_who_reached_the_goal_how_often():
+    summary = {
+        "eval_seeds": [1, 2],
+        "players": {"policy": "QwenVLA", "random": "random actions"},
+        "success": {"policy": 1.0, "random": 0.5},
+        "success_interval_95": {"policy": (0.34, 1.0), "random": (0.09, 0.91)},
+    }
+    head, policy, random = success_table(summary).splitlines()
+    assert "2 seeds" in head
+    assert policy.split() == ["QwenVLA", "100%", "34%–100%"]
+    assert random.split() == ["random", "actions", "50%", "9%–91%"]
