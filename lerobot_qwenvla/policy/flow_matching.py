@@ -61,7 +61,7 @@ class FlowMatching(nn.Module):
         """Whether a sample needs each observation's features twice, read with its instruction and without."""
         return self.config.guidance_scale != 1
 
-    def compile(self, mode: str) -> None:
+    def compile_sampling(self, mode: str) -> None:
         """Compiles the solver's whole loop, and a single velocity for loops that are steered."""
         self.denoise = torch.compile(self.denoise, mode=mode, fullgraph=True)
         self.velocity = torch.compile(self.velocity, mode=mode, fullgraph=True)

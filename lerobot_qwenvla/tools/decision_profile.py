@@ -81,7 +81,7 @@ def profile(policy: QwenVLAPolicy, *, repeats: int, task: str) -> Profile:
         torch.cuda.reset_peak_memory_stats(device)
     backbone.load(device)
     watch = Stopwatch(device)
-    with torch.inference_mode():
+    with torch.no_grad():  # as the policy decides: with inference_mode, a compiled solver would be compiled again
         cached = _time_decisions(policy, repeats, task, cached=True)
         uncached = _time_decisions(policy, repeats, task, cached=False)
         for _ in range(repeats):

@@ -88,12 +88,12 @@ def facts(profile: Profile) -> Table:
 def figure(profile: Profile) -> Figure:
     """Both kinds of decision as bars of their parts' medians; a part too short for its number has it in the legend."""
     decisions = list(profile.decisions.values())
-    longest_ms = max(decision.whole.p50_ms for decision in decisions)
+    medians_ms = {part: [decision.parts[part].p50_ms for decision in decisions] for part in PARTS}
+    medians_ms["other"] = [decision.other_ms for decision in decisions]
+    longest_ms = max(map(sum, zip(*medians_ms.values(), strict=True)))
     result = Figure(figsize=(9, 3), layout="constrained")
     axes = result.subplots()
     starts_ms = [0.0] * len(decisions)
-    medians_ms = {part: [decision.parts[part].p50_ms for decision in decisions] for part in PARTS}
-    medians_ms["other"] = [decision.other_ms for decision in decisions]
     for (part, parts_ms), color in zip(medians_ms.items(), COLORS, strict=True):
         numbers = [f"{ms:.1f}" for ms in parts_ms]
         label = f"{part}\n{' / '.join(numbers)} ms"
@@ -101,7 +101,7 @@ def figure(profile: Profile) -> Figure:
         shown = [number if ms > 0.05 * longest_ms else "" for number, ms in zip(numbers, parts_ms, strict=True)]
         axes.bar_label(bars, shown, label_type="center", color="white", fontsize=9)
         starts_ms = [start + ms for start, ms in zip(starts_ms, parts_ms, strict=True)]
-    wholes = [f"{d.whole.p50_ms:.1f} ms, p99 {d.whole.p99_ms:.1f}" for d in decisions]
+    wholes = [f"{decision.whole.p50_ms:.1f} ms, p99 {decision.whole.p99_ms:.1f}" for decision in decisions]
     axes.bar_label(bars, wholes, padding=6, weight="bold")
     axes.set(xlim=(0, 1.3 * longest_ms), ylim=(1.5, -0.5), xlabel="ms")
     axes.tick_params(axis="y", length=0)

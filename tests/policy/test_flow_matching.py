@@ -106,5 +106,5 @@ def test_the_whole_loop_is_one_graph(make_model, settings):
 def test_compiled_is_eager(make_model):
     model = make_model(num_inference_steps=2, compile_model=True)
     eager = model.sample(FEATURES, STATE, NOISE)
-    model.compile("default")
+    model.compile_sampling("default")
     torch.testing.assert_close(model.sample(FEATURES, STATE, NOISE), eager, atol=1e-5, rtol=1e-4)
