@@ -2,76 +2,83 @@
 
     python benchmarks/expert.py [--device cuda --compile]
 
-Both alternate in one process. Prints one JSON line: medians in milliseconds, and `over_recomputed`, the median ratio.
+"Once" is what the policy does: context and modulations of all times before the loop, which `--compile` compiles as a
+whole. "Recomputed" projects the context and modulates one time at every step, and compiles the velocity. Both alternate
+in one process. Prints one JSON line: medians in milliseconds, and `over_recomputed`, the median ratio.
 """
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 from statistics import median
 
 import torch
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
 
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector
-from lerobot_qwenvla.policy.expert import ActionExpert
-from lerobot_qwenvla.policy.solvers import integrate
+from lerobot_qwenvla.policy.flow_matching import FlowMatching
+from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
+from lerobot_qwenvla.tools.stopwatch import Stopwatch
 
-CONFIG = QwenVLAConfig(device="cpu")
-TOKEN_GRID, FEATURE_WIDTH, CHANNELS = (12, 12), 2048, 27  # of a 384×384 picture, Qwen3-VL-2B, mouse and keyboard
+SCREEN, IMAGE_SHAPE, CHANNELS = "observation.images.screen", (3, 384, 384), 27  # mouse and keyboard
+TOKEN_GRID, FEATURE_WIDTH = (12, 12), 2048  # of such a picture and Qwen3-VL-2B
 
 
-def milliseconds(work: Callable[[], Tensor], device: str) -> float:
-    start = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return 1e3 * (time.perf_counter() - start)
+def recompute(model: FlowMatching, features: dict[str, Tensor], state: Tensor, noise: Tensor) -> Tensor:
+    """A chunk from noise, without anything computed ahead."""
+    config = model.config
+    times = torch.tensor(evaluation_times(config.num_inference_steps, config.solver), device=model.device)
+
+    def velocity(x_t: Tensor, i: int) -> Tensor:
+        context = model.context_keys_values(features, state)
+        return model.velocity(x_t, model.expert.modulations(times[i : i + 1]), context)
+
+    return integrate(velocity, noise, config.num_inference_steps, config.solver)
 
 
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the expert, for both")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, for both")
     parser.add_argument("--turns", type=int, default=21)
     args = parser.parse_args()
     torch.manual_seed(0)
-    width, frames, steps = CONFIG.expert_width, CONFIG.num_frames, CONFIG.num_inference_steps
-    camera = CameraProjector(TOKEN_GRID, width=width, feature_width=FEATURE_WIDTH, frames=frames, pooling="none")
-    projector = ContextProjector({"screen": camera}, width=width, state=CHANNELS).to(args.device).eval()
-    expert = ActionExpert(
-        width=width, layers=CONFIG.expert_layers, heads=CONFIG.expert_heads, chunk_size=CONFIG.chunk_size,
-        action=CHANNELS,
-    ).to(args.device).eval()  # fmt: skip
+    config = QwenVLAConfig(device=args.device)
+    config.input_features = {
+        SCREEN: PolicyFeature(FeatureType.VISUAL, IMAGE_SHAPE),
+        OBS_STATE: PolicyFeature(FeatureType.STATE, (CHANNELS,)),
+    }
+    config.output_features = {ACTION: PolicyFeature(FeatureType.ACTION, (CHANNELS,))}
+    model = FlowMatching(config, {SCREEN: TOKEN_GRID}, FEATURE_WIDTH).to(args.device).eval()
     if args.compile:
-        expert.compile()
-    features = {"screen": torch.randn(1, frames, TOKEN_GRID[0] * TOKEN_GRID[1], FEATURE_WIDTH, device=args.device)}
-    state, visible = torch.randn(1, CHANNELS, device=args.device), torch.zeros(1, dtype=torch.bool, device=args.device)
-    noise = torch.randn(1, CONFIG.chunk_size, CHANNELS, device=args.device)
-
-    def context() -> list[tuple[Tensor, Tensor]]:
-        return expert.context_keys_values(projector(features, state, visible))
+        model.compile(config.compile_mode)
+    features = {SCREEN: torch.randn(1, config.num_frames, TOKEN_GRID[0] * TOKEN_GRID[1], FEATURE_WIDTH).to(args.device)}
+    state = torch.randn(1, CHANNELS, device=args.device)
+    noise = torch.randn(1, *model.chunk_shape, device=args.device)
 
     def once() -> Tensor:
-        keys_values = context()
-        return integrate(lambda x_t, time: expert(x_t, time, keys_values), noise, steps, "euler")
+        return model.denoise(noise, model.context_keys_values(features, state)).clone()
 
     def recomputed() -> Tensor:
-        return integrate(lambda x_t, time: expert(x_t, time, context()), noise, steps, "euler")
+        return recompute(model, features, state, noise)
 
-    difference = (once() - recomputed()).abs().max().item()
-    recomputed(), once()
-    turns = [(milliseconds(once, args.device), milliseconds(recomputed, args.device)) for _ in range(args.turns)]
+    watch = Stopwatch(args.device)
+    with torch.autocast(watch.device.type, torch.bfloat16, enabled=watch.device.type == "cuda"):  # as the policy does
+        difference = (once() - recomputed()).abs().max().item()
+        recomputed(), once()
+        for _ in range(args.turns):
+            watch("once", once)
+            watch("recomputed", recomputed)
+    turns = zip(watch.turns_ms["once"], watch.turns_ms["recomputed"], strict=True)
     print(
         json.dumps(
             {
-                "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
+                "device": torch.cuda.get_device_name() if watch.device.type == "cuda" else "cpu",
                 "turns": args.turns,
-                "once_ms": round(median(ours for ours, _ in turns), 2),
-                "recomputed_ms": round(median(theirs for _, theirs in turns), 2),
+                "once_ms": round(watch.percentile_ms("once", 50), 2),
+                "recomputed_ms": round(watch.percentile_ms("recomputed", 50), 2),
                 "over_recomputed": round(median(theirs / ours for ours, theirs in turns), 2),
                 "largest_difference": difference,
             }

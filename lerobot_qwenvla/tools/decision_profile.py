@@ -124,7 +124,7 @@ def _time_decisions(policy: QwenVLAPolicy, repeats: int, task: str, *, cached: b
         with torch.autocast(watch.device.type, enabled=config.use_amp):
             watch("decision", decide)
         frames_new, frames_remembered = memory.misses - misses, memory.hits - hits
-        _time_parts(policy, observation, 1 if cached else config.num_frames, watch)
+        time_parts(policy, observation, 1 if cached else config.num_frames, watch)
     whole, *parts = (
         Timing(watch.percentile_ms(piece, 50), watch.percentile_ms(piece, 99)) for piece in ("decision", *PARTS)
     )
@@ -138,8 +138,8 @@ def _pictures(config: QwenVLAConfig) -> dict[str, Tensor]:
     return {name: torch.rand(1, *camera.shape, device=config.device) for name, camera in config.image_features.items()}
 
 
-def _time_parts(policy: QwenVLAPolicy, observation: dict[str, Any], new_frames: int, watch: Stopwatch) -> None:
-    """The work of a decision, `new_frames` of a camera's frames being new, in steps that are waited for."""
+def time_parts(policy: QwenVLAPolicy, observation: dict[str, Any], new_frames: int, watch: Stopwatch) -> None:
+    """Times the work of a decision, `new_frames` of a camera's frames being new, in steps that are waited for."""
     config, backbone, model = policy.config, policy.backbone, policy.model
     images = {camera: observation[camera].repeat(new_frames, 1, 1, 1) for camera in config.image_features}
     shapes = {camera: frames.shape[1:] for camera, frames in images.items()}

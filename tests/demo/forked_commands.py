@@ -7,16 +7,33 @@ import json
 import os
 import runpy
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import transformers
+HEAVY = (
+    "lerobot.scripts.lerobot_train",
+    "lerobot.scripts.lerobot_eval",
+    "lerobot_qwenvla.demo.report",
+    "lerobot_qwenvla.features.precompute",
+    "lerobot_qwenvla.miniworld.environment",
+)
 
-import lerobot_qwenvla.demo.report
-import lerobot_qwenvla.miniworld.environment  # noqa: F401
 
-# transformers imports its models when they are first asked for.
-_ = transformers.AutoModelForImageTextToText, transformers.Qwen3VLProcessor
+def main() -> None:
+    for module in HEAVY:
+        import_module(module)
+    for line in sys.stdin:
+        command, log = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            log_file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(log_file, sys.stdout.fileno())
+            os.dup2(log_file, sys.stderr.fileno())
+            call(command)
+            return
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 def call(command: list[str]) -> None:
@@ -27,20 +44,11 @@ def call(command: list[str]) -> None:
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     else:
-        assert Path(program).is_file()
         sys.argv = command
-        (entry_point,) = entry_points(group="console_scripts", name=Path(program).name)
+        (entry_point,) = entry_points(group="console_scripts", name=Path(program).stem)
         entry_point.load()()
 
 
-for line in sys.stdin:
-    command, log = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        log_file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(log_file, 1)
-        os.dup2(log_file, 2)
-        call(command)
-        break
-    _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
+# Workers of a command import this file too.
+if __name__ == "__main__":
+    main()
