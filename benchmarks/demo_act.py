@@ -28,6 +28,9 @@ SETTINGS = {
     "push_to_hub": "false",
 }
 
+# With LeRobot's default of 8, 600 steps are not enough: 7 of 50 episodes.
+BATCH_SIZE = 16
+
 
 def stages(demo: DemoConfig, steps: int) -> list[Stage]:
     """The demo's stages up to the recordings, ACT's training on their pictures, its evaluation."""
@@ -41,6 +44,7 @@ def stages(demo: DemoConfig, steps: int) -> list[Stage]:
         *(f"--policy.{name}={value}" for name, value in SETTINGS.items()),
         f"--dataset.repo_id={dataset['repo_id']}", f"--dataset.root={demo.output_dir / 'dataset'}",
         "--dataset.video_backend=pyav", f"--output_dir={train_dir}", f"--seed={demo.seed}", f"--steps={steps}",
+        f"--batch_size={BATCH_SIZE}",
         "--num_workers=1", "--log_freq=20", "--save_freq=0", "--env_eval_freq=0",
     ]  # fmt: skip
     return [*recorded(demo), Stage(train_dir.name, command, train_dir), evaluated(demo, run)]
