@@ -8,9 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
-from torch import nn
 
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.tools import export_onnx
@@ -18,22 +16,6 @@ from lerobot_qwenvla.tools.export_onnx import export, main
 
 SCREEN, MAP = f"{OBS_IMAGES}.screen", f"{OBS_IMAGES}.map"
 BATCH = 3
-
-
-@pytest.fixture(scope="module")
-def make_policy(make_config):
-    def make(cameras: dict[str, tuple[int, int]], state: int, **overrides) -> QwenVLAPolicy:
-        inputs = {name: PolicyFeature(FeatureType.VISUAL, (3, *size)) for name, size in cameras.items()}
-        if state:
-            inputs[OBS_STATE] = PolicyFeature(FeatureType.STATE, (state,))
-        outputs = {ACTION: PolicyFeature(FeatureType.ACTION, (5,))}
-        torch.manual_seed(0)
-        policy = QwenVLAPolicy(make_config(input_features=inputs, output_features=outputs, **overrides)).eval()
-        for layer in policy.model.expert.layers:  # zero at first: a fresh layer is the identity
-            nn.init.normal_(layer.modulation.weight, std=0.1)
-        return policy
-
-    return make
 
 
 def observed(policy: QwenVLAPolicy) -> tuple[dict, dict[str, np.ndarray]]:
