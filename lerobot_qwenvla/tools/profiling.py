@@ -98,7 +98,7 @@ def figure(profile: Profile) -> Figure:
         numbers = [f"{ms:.1f}" for ms in parts_ms]
         label = f"{part}\n{' / '.join(numbers)} ms"
         bars = axes.barh([*profile.decisions], parts_ms, left=starts_ms, color=color, height=0.6, label=label)
-        shown = [number if ms > 0.05 * longest_ms else "" for number, ms in zip(numbers, parts_ms, strict=True)]
+        shown = [number if ms > 0.06 * longest_ms else "" for number, ms in zip(numbers, parts_ms, strict=True)]
         axes.bar_label(bars, shown, label_type="center", color="white", fontsize=9)
         starts_ms = [start + ms for start, ms in zip(starts_ms, parts_ms, strict=True)]
     wholes = [f"{decision.whole.p50_ms:.1f} ms, p99 {decision.whole.p99_ms:.1f}" for decision in decisions]
