@@ -169,8 +169,7 @@ class LiveBytes(TorchDispatchMode):
     """Bytes of all tensors alive, and the most there were, of those there already and those made while it is on.
 
     A storage counts once, however many tensors look at it. What a kernel allocates for itself and frees before it
-    returns is not seen. (torch's `MemTracker` counts the same, but cannot hook into frozen parameters, and takes five
-    times as long.)
+    returns is not seen. (torch's `MemTracker` wants to hook into every parameter, which frozen ones refuse.)
     """
 
     def __init__(self, existing: Iterable[Tensor]) -> None:
