@@ -107,14 +107,11 @@ def check(config: MemoryCheckConfig, console: Console) -> None:
         console.print("Computed; --measure=true loads the weights, verifies how they are stored, and measures.")
         return
     measured = measure(wanted, dataset)
-    device = config.policy.device
-    source = "torch.cuda.max_memory_allocated" if device.startswith("cuda") else "resident memory of the process"
     rows = [
-        ("weights", _gb(sum(part.stored_bytes for part in parts)), _gb(measured.weights_bytes)),
         ("a decision", _gb(decision_peak), _gb(measured.decision_peak_bytes)),
         (f"training, batch of {config.batch_size}", _gb(peaks[config.batch_size]), _gb(measured.training_peak_bytes)),
     ]
-    console.print(_table(f"Measured on {device}: {source}", ("", "computed GB", "measured GB"), rows))
+    console.print(_table(f"Measured on {config.policy.device}", ("", "computed GB", "measured GB"), rows))
     console.print(
         f"Verified: the loaded weights take the bytes computed; {measured.four_bit_layers} layers are 4-bit (NF4, "
         "nested scales)."

@@ -3,16 +3,15 @@
 import gc
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event
+from itertools import accumulate
 from typing import Any
 
-import psutil
 import torch
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
+from torch.autograd.profiler import profile
 from torch.optim import AdamW, Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
@@ -25,7 +24,6 @@ from lerobot_qwenvla.tools.memory.hollow import hollow_policy, verify_weights
 
 # Of the usual length: its keys and values stand before every picture.
 INSTRUCTION = "Walk to the red box behind the house and pick up what lies next to it."
-SAMPLING_S = 1e-3
 
 
 @dataclass(frozen=True)
@@ -54,38 +52,29 @@ def decision_peak_bytes(config: QwenVLAConfig) -> int:
 
 @dataclass(frozen=True)
 class Measured:
-    """Bytes on the device beyond what was there before the policy, and how many 4-bit layers were verified."""
+    """The most bytes that torch held on the policy's device, and how many 4-bit layers were verified."""
 
-    weights_bytes: int
     decision_peak_bytes: int
     training_peak_bytes: int
     four_bit_layers: int
 
 
 def measure(training: Training, dataset_meta: LeRobotDatasetMetadata | None = None) -> Measured:
-    """Loads the policy, and runs a training step and a decision on its device.
-
-    On CUDA the bytes are torch's `max_memory_allocated`; on the CPU the resident memory of the process, looked at every
-    millisecond, which has the libraries' own working memory in it.
+    """Loads the policy, and takes a training step and a decision on its device.
 
     Raises:
         ValueError: As the policy itself, or the weights are not stored as computed.
     """
-    device = torch.device(training.config.device)
-    before = _used_bytes(device)
-    policy = QwenVLAPolicy(training.config, dataset_meta=dataset_meta).to(device)
-    if device.type == "cpu":
-        # Weights that keep their type stay pages of their file: resident once touched, with all else that was read.
-        for parameter in policy.backbone.parameters():
-            parameter.data = parameter.data.clone()
-    weights = _used_bytes(device) - before
+    policy = _used_policy(training.config, dataset_meta)
     optimizer = _running_optimizer(policy)
-    training_peak = _peak_bytes(device, lambda: _train(policy, optimizer, training.batch_size)) - before
-    # After training, as a decision loads the backbone that training on precomputed features does without; and beyond
-    # what is used then, as libraries keep some of their working memory.
-    after = _used_bytes(device)
-    decision_peak = weights + _peak_bytes(device, lambda: _decide(policy)) - after
-    return Measured(weights, decision_peak, training_peak, verify_weights(policy))
+    moments = [moment for state in optimizer.state.values() for moment in state.values()]
+    training_peak = _peak_bytes(
+        [*stored_tensors(policy), *moments], lambda: _train(policy, optimizer, training.batch_size)
+    )
+    verify_weights(policy)
+    deciding = _used_policy(training.config)
+    decision_peak = _peak_bytes(stored_tensors(deciding), lambda: _decide(deciding))
+    return Measured(decision_peak, training_peak, verify_weights(deciding))
 
 
 def _train(policy: QwenVLAPolicy, optimizer: Optimizer, batch_size: int) -> None:
@@ -132,37 +121,30 @@ def _observations(config: QwenVLAConfig, batch_size: int, *, precomputed: bool) 
     return batch
 
 
-def _used_bytes(device: torch.device) -> int:
-    """What torch holds on a GPU, or the whole process on a CPU."""
-    gc.collect()
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    if hasattr(psutil, "heap_trim"):  # not everywhere: without it, freed memory hides what is allocated next
-        psutil.heap_trim()
-    return psutil.Process().memory_info().rss
+def _used_policy(config: QwenVLAConfig, dataset_meta: LeRobotDatasetMetadata | None = None) -> QwenVLAPolicy:
+    """A policy that holds nothing but its weights, as they are after a first use, which may pack 4-bit ones anew."""
+    policy = QwenVLAPolicy(config, dataset_meta=dataset_meta).to(config.device)
+    if policy.perception.store is None:
+        _decide(policy)
+        policy.reset()  # forgets the frames
+        policy.to(config.device)  # and the instruction
+    return policy
 
 
-def _peak_bytes(device: torch.device, work: Callable[[], None]) -> int:
-    """The most that is held while work runs."""
+def _peak_bytes(held: Iterable[Tensor], work: Callable[[], None]) -> int:
+    """What is held before work, and the most that torch gives out besides while it runs."""
+    held = list(held)
+    gc.collect()  # what is garbage already must not be freed by this work
+    held_bytes, device = LiveBytes(held).live_bytes, held[0].device
     if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         work()
-        return torch.cuda.max_memory_allocated(device)
-    done = Event()
-
-    def watch() -> int:
-        process, peak = psutil.Process(), _used_bytes(device)
-        while not done.wait(SAMPLING_S):
-            peak = max(peak, process.memory_info().rss)
-        return peak
-
-    with ThreadPoolExecutor(1) as pool:
-        peak = pool.submit(watch)
-        try:
-            work()
-        finally:
-            done.set()
-    return peak.result()
+        return held_bytes + torch.cuda.max_memory_allocated(device) - before
+    with profile(profile_memory=True) as profiler:
+        work()
+    changes_bytes = [event.nbytes() for event in profiler.kineto_results.events() if event.name() == "[memory]"]
+    return held_bytes + max(accumulate(changes_bytes))
 
 
 class LiveBytes(TorchDispatchMode):
