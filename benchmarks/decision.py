@@ -58,7 +58,7 @@ class StockDecision:
             config.backbone,
             dtype=dtype,
             device_map={"": config.device},
-            quantization_config=quantization_config(config.quantization, dtype, keep=["visual", "lm_head"]),
+            quantization_config=quantization_config(config.quantization, dtype, keep=["model.visual", "lm_head"]),
         ).eval()
         self.parts = {
             "stock vision, 3 frames": self.model.model.visual,

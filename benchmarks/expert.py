@@ -53,7 +53,7 @@ def main() -> None:
     config.output_features = {ACTION: PolicyFeature(FeatureType.ACTION, (CHANNELS,))}
     model = FlowMatching(config, {SCREEN: TOKEN_GRID}, FEATURE_WIDTH).to(args.device).eval()
     if args.compile:
-        model.compile(config.compile_mode)
+        model.compile_sampling(config.compile_mode)
     features = {SCREEN: torch.randn(1, config.num_frames, TOKEN_GRID[0] * TOKEN_GRID[1], FEATURE_WIDTH).to(args.device)}
     state = torch.randn(1, CHANNELS, device=args.device)
     noise = torch.randn(1, *model.chunk_shape, device=args.device)
