@@ -9,7 +9,7 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
-from lerobot_qwenvla.miniworld.tasks import find_task
+from lerobot_qwenvla.miniworld.tasks import RECORDED, find_task
 from recordings_to_lerobot.action_schema import CHANNELS
 
 
@@ -29,6 +29,8 @@ class MiniworldEnvConfig(EnvConfig):
         canvas_w: Width of the screen in pixels.
         canvas_h: Height of the screen in pixels.
         episode_length: Step budget; None keeps the one of the stock world.
+        variation: One in `tasks.VARIATIONS`: words, or pairs of colour and shape, that were never recorded, or an
+            instruction that names another object than the goal.
     """
 
     task: str | None = "OneRoom"
@@ -36,6 +38,7 @@ class MiniworldEnvConfig(EnvConfig):
     canvas_w: int = 384
     canvas_h: int = 384
     episode_length: int | None = None
+    variation: str = RECORDED
     features: dict[str, PolicyFeature] = field(default_factory=dict)
     features_map: dict[str, str] = field(
         default_factory=lambda: {
@@ -61,25 +64,26 @@ class MiniworldEnvConfig(EnvConfig):
             "canvas_w": self.canvas_w,
             "canvas_h": self.canvas_h,
             "episode_length": self.episode_length,
+            "variation": self.variation,
         }
 
     def get_env_processors(self):
         """LeRobot's identity pipelines; LeRobot asks for them before it trains, early enough to refuse a wrong task.
 
         Raises:
-            ValueError: Unknown task.
+            ValueError: Unknown task or variation.
         """
-        find_task(self.task)
+        find_task(self.task, self.variation)
         return super().get_env_processors()
 
     def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, gym.vector.VectorEnv]]:
         """One vector environment, `{"miniworld": {0: env}}`.
 
         Raises:
-            ValueError: Unknown task.
+            ValueError: Unknown task or variation.
         """
         # Checked here and not at construction, where draccus would replace the message by its own.
-        find_task(self.task)
+        find_task(self.task, self.variation)
         # Imported here because it needs OpenGL, and LeRobot hides why a plugin could not be imported.
         from lerobot.envs.utils import freeze_after_episode_end
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lerobot_qwenvla.devices.input_state import input_state
 from lerobot_qwenvla.miniworld.controls import Controls, decode_controls
-from lerobot_qwenvla.miniworld.tasks import find_task
+from lerobot_qwenvla.miniworld.tasks import NEW_PAIRS, NEW_WORDS, RECORDED, WRONG_OBJECT, find_task
 from lerobot_qwenvla.miniworld.worlds import world_class
 from recordings_to_lerobot.action_schema import CHANNELS, MOUSE_CHANNELS
 
@@ -43,6 +43,7 @@ class MiniworldEnv(gym.Env):
         canvas_w: int = 384,
         canvas_h: int = 384,
         episode_length: int | None = None,
+        variation: str = RECORDED,
     ):
         """Build the world of a task.
 
@@ -51,12 +52,13 @@ class MiniworldEnv(gym.Env):
             canvas_w: Width of the screen in pixels.
             canvas_h: Height of the screen in pixels.
             episode_length: Step budget; None keeps the one of the stock world.
+            variation: One in `tasks.VARIATIONS`.
 
         Raises:
-            ValueError: Unknown task, or a canvas or budget that is too small.
+            ValueError: Unknown task or variation, or a canvas or budget that is too small.
             OpenGLMissingError: A system library is missing.
         """
-        known = find_task(task)
+        known = find_task(task, variation)
         if min(canvas_w, canvas_h) < SMALLEST_CANVAS_PX:
             raise ValueError(
                 f"The canvas must be at least {SMALLEST_CANVAS_PX} pixels wide and high, not {canvas_w}x{canvas_h}."
@@ -64,13 +66,15 @@ class MiniworldEnv(gym.Env):
         if episode_length is not None and episode_length < 1:
             raise ValueError(f"episode_length must be at least 1, not {episode_length}.")
         self.task = task
-        self.task_description = known.instruction
-        budget = {} if episode_length is None else {"max_episode_steps": episode_length}
+        self.task_description = ""  # what the player is told; known once an episode has begun
+        options = {} if episode_length is None else {"max_episode_steps": episode_length}
+        if variation == NEW_PAIRS:
+            options["new_pairs"] = True
         # The window for human eyes is never drawn here, and at stock size it would cost 120 MB.
         self.world = world_class(known.world)(
-            obs_width=canvas_w, obs_height=canvas_h, window_width=1, window_height=1, **budget
+            obs_width=canvas_w, obs_height=canvas_h, window_width=1, window_height=1, **options
         )
-        self._goal = known.goal
+        self._known, self._variation = known, variation
         self._screen = np.zeros((canvas_h, canvas_w, 3), dtype=np.uint8)
         self._input_state = np.zeros(len(CHANNELS), dtype=np.float32)
         lowest = np.zeros(len(CHANNELS), dtype=np.float32)
@@ -98,7 +102,12 @@ class MiniworldEnv(gym.Env):
     @property
     def goal(self):
         """The stock entity that the task is about."""
-        return getattr(self.world, self._goal)
+        return getattr(self.world, self._known.goal)
+
+    @property
+    def others(self) -> list:
+        """The entities that must not be touched."""
+        return [entity for entity in self.world.names if entity is not self.goal] if self._known.names_goal else []
 
     @property
     def _max_episode_steps(self) -> int:
@@ -110,6 +119,7 @@ class MiniworldEnv(gym.Env):
         super().reset(seed=seed)
         self._screen, _ = self.world.reset(seed=seed)
         self._input_state = np.zeros(len(CHANNELS), dtype=np.float32)
+        self.task_description = self._instruction()
         return self._observation(), {"is_success": False}
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
@@ -132,6 +142,15 @@ class MiniworldEnv(gym.Env):
     def close(self) -> None:
         """Give the world's OpenGL context back."""
         self.world.close()
+
+    def _instruction(self) -> str:
+        """In words of this episode, drawn apart from the world, so that the same seed gives the same world."""
+        words = self._known.new_words if self._variation == NEW_WORDS else self._known.words
+        sentence = words[self.np_random.integers(len(words))]
+        if not self._known.names_goal:
+            return sentence
+        goal, other, *_ = self.world.names.values()
+        return sentence.format(goal=other if self._variation == WRONG_OBJECT else goal)
 
     def _observation(self) -> dict:
         return {"pixels": {"screen": self._screen}, "agent_pos": self._input_state.copy()}

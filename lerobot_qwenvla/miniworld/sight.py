@@ -1,10 +1,14 @@
 """What a player may know of the world: where it stands, and where the goal is while it can be seen."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
+
+if TYPE_CHECKING:  # importing it needs OpenGL
+    from miniworld.entity import Entity
 
 # Of the screen's pixels: less is not noticed.
 SMALLEST_VISIBLE_SHARE = 0.001
@@ -18,11 +22,13 @@ class Sight:
         position_m: (2,) floor coordinates x, z of the player.
         heading_rad: Direction the player faces, counter-clockwise.
         goal_m: (2,) floor coordinates of the goal, None while it is out of sight.
+        others_m: (2,) floor coordinates of the things in sight that must not be touched.
     """
 
     position_m: np.ndarray
     heading_rad: float
     goal_m: np.ndarray | None
+    others_m: tuple[np.ndarray, ...] = ()
 
 
 def look(env: MiniworldEnv) -> Sight:
@@ -31,24 +37,29 @@ def look(env: MiniworldEnv) -> Sight:
     return Sight(
         position_m=agent.pos[[0, 2]].copy(),
         heading_rad=float(agent.dir),
-        goal_m=env.goal.pos[[0, 2]].copy() if _goal_is_visible(env) else None,
+        goal_m=_floor_m(env.goal) if _is_visible(env, env.goal) else None,
+        others_m=tuple(_floor_m(entity) for entity in env.others if _is_visible(env, entity)),
     )
 
 
-def _goal_is_visible(env: MiniworldEnv) -> bool:
-    """Whether the screen would look different without the goal.
+def _floor_m(entity: "Entity") -> np.ndarray:
+    return entity.pos[[0, 2]].copy()
+
+
+def _is_visible(env: MiniworldEnv, entity: "Entity") -> bool:
+    """Whether the screen would look different without an entity.
 
     Miniworld's own test asks for the lowest 20 cm of an entity, which drop out of view some steps before it.
     """
-    world, goal = env.world, env.goal
-    assert not goal.is_static, "static entities stay in the picture until their world is compiled again"
+    world = env.world
+    assert not entity.is_static, "static entities stay in the picture until their world is compiled again"
     everything = world.entities
-    world.entities = [entity for entity in everything if entity is not goal]
+    world.entities = [other for other in everything if other is not entity]
     try:
-        without_goal = world.render_obs()
+        without_it = world.render_obs()
     finally:
         world.entities = everything
-    differs = (without_goal != env.render()).any(axis=-1)
+    differs = (without_it != env.render()).any(axis=-1)
     return bool(differs.mean() >= SMALLEST_VISIBLE_SHARE)
 
 

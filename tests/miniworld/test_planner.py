@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lerobot_qwenvla.miniworld.controls import turn_of_mouse_x
-from lerobot_qwenvla.miniworld.planner import SEARCH_TURN_DEG, GoToPlanner
+from lerobot_qwenvla.miniworld.planner import KEEP_AWAY_M, SEARCH_TURN_DEG, GoToPlanner
 from lerobot_qwenvla.miniworld.sight import Sight
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player, evaluate_player, play_episode
 from recordings_to_lerobot.action_schema import normalize_px
@@ -10,9 +10,9 @@ from recordings_to_lerobot.action_schema import normalize_px
 CANVAS_PX = (384, 384)
 
 
-def see(goal_m=None, position_m=(0.0, 0.0), heading_deg=0.0):
+def see(goal_m=None, position_m=(0.0, 0.0), heading_deg=0.0, others_m=()):
     goal_m = None if goal_m is None else np.array(goal_m)
-    return Sight(np.array(position_m), np.radians(heading_deg), goal_m)
+    return Sight(np.array(position_m), np.radians(heading_deg), goal_m, tuple(map(np.array, others_m)))
 
 
 def turn_deg(intention):
@@ -46,6 +46,26 @@ def test_it_steers_towards_the_goal_and_walks_once_it_is_ahead():
     ahead = planner.intend(see(goal_m=(2.0, 0.0)))
     assert turn_deg(ahead) == 0.0
     assert ahead.keys == {"w"}
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_it_walks_past_the_nearer_side_of_what_stands_before_the_goal(side):
+    planner = GoToPlanner(CANVAS_PX)
+    # z points to the right: the thing is a little to one side of the straight way, so the other side is nearer.
+    intention = planner.intend(see(goal_m=(6.0, 0.0), others_m=[(3.0, 0.3 * side)]))
+    around_deg = np.degrees(np.arcsin(KEEP_AWAY_M / np.hypot(3.0, 0.3)) - np.arctan2(0.3, 3.0))
+    assert turn_deg(intention) == pytest.approx(side * 0.5 * around_deg, abs=0.2)
+
+
+def test_what_stands_behind_the_goal_or_aside_is_not_in_the_way():
+    planner = GoToPlanner(CANVAS_PX)
+    assert turn_deg(planner.intend(see(goal_m=(3.0, 0.0), others_m=[(6.0, 0.0), (2.0, 2.0)]))) == 0.0
+
+
+def test_it_remembers_what_is_in_the_way_when_it_is_out_of_sight():
+    planner = GoToPlanner(CANVAS_PX)
+    planner.intend(see(goal_m=(6.0, 0.0), others_m=[(3.0, 0.3)]))
+    assert turn_deg(planner.intend(see(goal_m=(6.0, 0.0)))) > 5.0
 
 
 def test_it_goes_on_to_where_it_saw_the_goal():
