@@ -26,6 +26,7 @@ from transformers import AutoModelForImageTextToText
 from lerobot_qwenvla.backbone.quantization import quantization_config
 from lerobot_qwenvla.backbone.settings import DTYPES, QUANTIZATIONS
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.tools.decision_profile import PARTS, time_parts
 from lerobot_qwenvla.tools.stopwatch import Stopwatch
@@ -79,7 +80,8 @@ class StockDecision:
         with ExitStack() as watched:
             for name, module in self.parts.items():
                 watched.enter_context(self.watch.calls(name, module))
-            features = {SCREEN: self.features(batch[SCREEN][0])[None]}
+            pictures = {SCREEN: self.features(batch[SCREEN][0])[None]}
+        features = Features(pictures, self.policy.backbone.words([INSTRUCTION], self.watch.device))
         device = self.watch.device.type
         with torch.autocast(
             device, torch.bfloat16, enabled=device == "cuda" and self.policy.config.dtype == "bfloat16"

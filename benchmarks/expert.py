@@ -17,15 +17,16 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
 
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.flow_matching import FlowMatching
 from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
 from lerobot_qwenvla.tools.stopwatch import Stopwatch
 
 SCREEN, IMAGE_SHAPE, CHANNELS = "observation.images.screen", (3, 384, 384), 27  # mouse and keyboard
-TOKEN_GRID, FEATURE_WIDTH = (12, 12), 2048  # of such a picture and Qwen3-VL-2B
+TOKEN_GRID, WORDS, FEATURE_WIDTH = (12, 12), 20, 2048  # of such a picture, an instruction, and Qwen3-VL-2B
 
 
-def recompute(model: FlowMatching, features: dict[str, Tensor], state: Tensor, noise: Tensor) -> Tensor:
+def recompute(model: FlowMatching, features: Features, state: Tensor, noise: Tensor) -> Tensor:
     """A chunk from noise, without anything computed ahead."""
     config = model.config
     times = torch.tensor(evaluation_times(config.num_inference_steps, config.solver), device=model.device)
@@ -54,7 +55,8 @@ def main() -> None:
     model = FlowMatching(config, {SCREEN: TOKEN_GRID}, FEATURE_WIDTH).to(args.device).eval()
     if args.compile:
         model.compile_sampling(config.compile_mode)
-    features = {SCREEN: torch.randn(1, config.num_frames, TOKEN_GRID[0] * TOKEN_GRID[1], FEATURE_WIDTH).to(args.device)}
+    pictures = torch.randn(1, config.num_frames, TOKEN_GRID[0] * TOKEN_GRID[1], FEATURE_WIDTH, device=args.device)
+    features = Features({SCREEN: pictures}, torch.randn(1, WORDS, FEATURE_WIDTH, device=args.device))
     state = torch.randn(1, CHANNELS, device=args.device)
     noise = torch.randn(1, *model.chunk_shape, device=args.device)
 

@@ -26,9 +26,11 @@ from tqdm import tqdm
 
 from lerobot_qwenvla.features.table import QUANTIZATIONS, FeatureTable, RowLayout, TableWriter
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.flow_matching import FlowMatching
 
 READS_A_TURN = 5  # a read is short beside a step
+WORDS = 20  # of an instruction
 SCREEN, TOKEN_GRID, FEATURE_WIDTH, CHANNELS = "observation.images.screen", (12, 12), 2048, 27  # mouse and keyboard
 
 
@@ -55,12 +57,13 @@ class TrainingStep:
         self.model = FlowMatching(config, {SCREEN: TOKEN_GRID}, FEATURE_WIDTH).to(device).train()
         preset = config.get_optimizer_preset()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), preset.lr, preset.betas)
+        self.words = torch.randn(batch_size, WORDS, FEATURE_WIDTH, device=device)
         self.state = torch.randn(batch_size, CHANNELS, device=device)
         self.action = torch.randn(batch_size, config.chunk_size, CHANNELS, device=device)
 
     def __call__(self, features: Tensor) -> None:  # (B, F, T, D)
         with torch.autocast(features.device.type, torch.bfloat16, enabled=features.is_cuda):
-            loss = self.model.loss({SCREEN: features}, self.state, self.action).mean()
+            loss = self.model.loss(Features({SCREEN: features}, self.words), self.state, self.action).mean()
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

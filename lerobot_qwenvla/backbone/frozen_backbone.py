@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoProcessor, Qwen3VLConfig
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from lerobot_qwenvla.backbone.loading import load_part
-from lerobot_qwenvla.backbone.prefix_cache import PrefixCache, Prefixes
+from lerobot_qwenvla.backbone.prefix_cache import PrefixCache, Prefixes, pad_words
 from lerobot_qwenvla.backbone.prompt import chat_prompt
 from lerobot_qwenvla.backbone.settings import BackboneSettings
 from lerobot_qwenvla.backbone.text_layers import TextLayers
@@ -152,25 +152,30 @@ class FrozenBackbone(nn.Module):
         with self._precisely(visual.device):
             return self.text.read_pictures(visual, grid, self.prefixes(instructions), between)
 
+    def words(self, instructions: list[str], device: torch.device | str) -> Tensor:
+        """Hidden states of the tokens of B instructions in the backbone's type, see `pad_words`.  # (B, L, D)"""
+        self.load(device)
+        with self._precisely(torch.device(device)):
+            return pad_words(self.prefixes(instructions).words)
+
     def prefixes(self, instructions: list[str]) -> Prefixes:
         """Instructions as the text layers have read them: once, unless adapters are being trained on them."""
         if torch.is_grad_enabled():
             # A gradient announces a change that fused optimizers don't count in a parameter's version.
             self._prefix_cache.clear()
             distinct = list(dict.fromkeys(instructions))
-            keys_values, lengths = self.prefill(distinct)
+            keys_values, words = self.prefill(distinct)
             rows = [distinct.index(text) for text in instructions]
-            return Prefixes(keys_values, rows, [lengths[row] for row in rows])
+            return Prefixes(keys_values, rows, [words[row] for row in rows])
         read_by = self._adapter_state() if self.is_adapted else []
         if read_by != self._prefixes_read_by:
             self._prefix_cache.clear()
             self._prefixes_read_by = read_by
         return self._prefix_cache.prefixes(instructions, self.prefill)
 
-    def prefill(self, instructions: list[str]) -> tuple[Tensor, list[int]]:
-        """Keys and values (layers, 2, N, heads, P, head size) and lengths of N instructions, read together."""
-        prompts = [chat_prompt(self.processor, text).prefix for text in instructions]
-        return self.text.prefill(prompts), [len(prompt) for prompt in prompts]
+    def prefill(self, instructions: list[str]) -> tuple[Tensor, list[Tensor]]:
+        """Keys and values (layers, 2, N, heads, P, head size) and hidden states (P, D) of N instructions."""
+        return self.text.prefill([chat_prompt(self.processor, text).prefix for text in instructions])
 
     def _adapter_state(self) -> list[Any]:
         """What changes when adapters are added, loaded, trained or disabled."""

@@ -1,4 +1,4 @@
-"""Instructions that have been read: their keys and values, kept for all pictures that are read behind them."""
+"""Instructions that have been read: keys and values for all pictures that are read behind them, and hidden states."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -6,13 +6,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import Cache, DynamicLayer
 
 # The table grows by whole steps of tokens, so that a slightly longer instruction does not copy it.
 TOKEN_STEP = 16
 FIRST_SLOTS = 8
 
-Prefill = Callable[[list[str]], tuple[Tensor, list[int]]]
+# Of N texts: keys and values (layers, 2, N, heads, P, head size), and hidden states, N times (P, D).
+Prefill = Callable[[list[str]], tuple[Tensor, list[Tensor]]]
+
+
+def pad_words(words: list[Tensor]) -> Tensor:
+    """B times (P, D) → (B, L, D), with zeros behind the shorter ones: no token's hidden state is all zero."""
+    return pad_sequence(words, batch_first=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +29,17 @@ class Prefixes:
     Attributes:
         keys_values: (layers, 2, N, heads, P, head size), of N instructions padded on the right to P tokens.
         rows: Which of the N stands before each of the B rows of the batch.
-        lengths: Tokens of each row's instruction.
+        words: Hidden states of the tokens of each row's instruction, B times (P, D).
     """
 
     keys_values: Tensor
     rows: list[int]
-    lengths: list[int]
+    words: list[Tensor]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row's instruction."""
+        return [len(words) for words in self.words]
 
     def kv_cache(self) -> Cache:
         """transformers' cache of this batch."""
@@ -71,7 +83,7 @@ class PrefixCache:
         """Forgets all instructions."""
         self._table: Tensor | None = None  # (layers, 2, slots, heads, tokens, head size)
         self._slots: OrderedDict[str, int] = OrderedDict()  # least recently used first
-        self._lengths: dict[str, int] = {}
+        self._words: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -86,29 +98,28 @@ class PrefixCache:
 
         Args:
             instructions: B texts.
-            prefill: Reads those that are missing, together: their keys and values (layers, 2, N, heads, P, head size)
-                and lengths.
+            prefill: Reads those that are missing, together.
         """
         distinct = dict.fromkeys(instructions)
         for text in distinct.keys() & self._slots.keys():
             self._slots.move_to_end(text)
         if missing := [text for text in distinct if text not in self._slots]:
             self._store(missing, *prefill(missing), needed=len(distinct))
-        lengths = [self._lengths[text] for text in instructions]
-        keys_values = self._table[..., : max(lengths), :]
-        return Prefixes(keys_values, [self._slots[text] for text in instructions], lengths)
+        words = [self._words[text] for text in instructions]
+        keys_values = self._table[..., : max(map(len, words)), :]
+        return Prefixes(keys_values, [self._slots[text] for text in instructions], words)
 
-    def _store(self, texts: list[str], keys_values: Tensor, lengths: list[int], *, needed: int) -> None:
+    def _store(self, texts: list[str], keys_values: Tensor, words: list[Tensor], *, needed: int) -> None:
         """Puts new instructions in the place of free and of the least recently used ones."""
         self._grow(keys_values, slots=len(self._slots) + len(texts), needed=needed)
         capacity = self._table.shape[2]
         while len(self._slots) + len(texts) > capacity:
             oldest, _ = self._slots.popitem(last=False)
-            del self._lengths[oldest]
+            del self._words[oldest]
         free = [slot for slot in range(capacity) if slot not in set(self._slots.values())][: len(texts)]
         self._table[:, :, free, :, : keys_values.shape[4]] = keys_values
         self._slots.update(zip(texts, free, strict=True))
-        self._lengths.update(zip(texts, lengths, strict=True))
+        self._words.update((text, hidden.clone()) for text, hidden in zip(texts, words, strict=True))
 
     def _grow(self, keys_values: Tensor, *, slots: int, needed: int) -> None:
         """Makes room for `slots` instructions of that length as far as the bound allows, for `needed` in any case."""
@@ -124,7 +135,7 @@ class PrefixCache:
             return
         # Longer ones may leave room for fewer.
         while len(self._slots) > capacity:
-            del self._lengths[self._slots.popitem(last=False)[0]]
+            del self._words[self._slots.popitem(last=False)[0]]
         self._table = keys_values.new_zeros(layers, two, capacity, heads, longest, size)
         if self._slots:
             kept = list(self._slots.values())

@@ -20,11 +20,12 @@ class TextLayers(Qwen3VLTextModel):
         super().__init__(config)
         self.norm = nn.Identity()
 
-    def prefill(self, prompts: list[list[int]]) -> Tensor:
+    def prefill(self, prompts: list[list[int]]) -> tuple[Tensor, list[Tensor]]:
         """Reads N texts before the first picture, padded on the right to the longest.
 
         Returns:
-            (layers, 2, N, heads, P, head size) keys and values; those of padding mean nothing.
+            (layers, 2, N, heads, P, head size) keys and values, of which those of padding mean nothing; and the hidden
+            states of each text's tokens, N times (P, D).
         """
         device = self.embed_tokens.weight.device
         longest = max(map(len, prompts))
@@ -33,8 +34,9 @@ class TextLayers(Qwen3VLTextModel):
         position = torch.arange(longest, device=device).expand(3, 1, -1)
         # Causal, so that no text has read the padding behind it.
         causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
-        self._run(self.embed_tokens(token_ids), position, causal[None, None], cache)
-        return torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
+        hidden = self._run(self.embed_tokens(token_ids), position, causal[None, None], cache)  # (N, P, D)
+        keys_values = torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
+        return keys_values, [row[: len(prompt)] for row, prompt in zip(hidden, prompts, strict=True)]
 
     def read_pictures(self, visual: Tensor, grid: tuple[int, int], prefixes: Prefixes, between: Tensor) -> Tensor:
         """Reads pictures behind instructions that have been read.

@@ -104,6 +104,11 @@ class FrameMemory:
         with self._backbone_lock:
             return {camera: self._encode(rows, instructions) for camera, rows in windows.items()}
 
+    def words(self, instructions: Sequence[str], device: torch.device) -> Tensor:
+        """Features of the words of R·B instructions.  # (R·B, L, D)"""
+        with self._backbone_lock:
+            return self.backbone.words(list(instructions), device)
+
     def encode_current(self, windows: Windows, instructions: Sequence[str]) -> None:
         """Takes the current frames through the backbone now, rather than when a decision asks for them."""
         with self._backbone_lock:

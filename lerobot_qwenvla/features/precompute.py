@@ -9,6 +9,7 @@ import logging
 import math
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from lerobot.datasets.dataset_tools import modify_features
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from lerobot.utils.utils import init_logging
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
@@ -31,7 +33,7 @@ from yaml import YAMLError
 from lerobot_qwenvla.backbone import BackboneSettings, FrozenBackbone
 from lerobot_qwenvla.backbone.prompt import DEFAULT_INSTRUCTION
 from lerobot_qwenvla.features.columns import column_of_camera, feature_identity
-from lerobot_qwenvla.features.store import FEATURES_DIR
+from lerobot_qwenvla.features.store import FEATURES_DIR, WORDS_FILE
 from lerobot_qwenvla.features.table import QUANTIZATIONS, RowLayout, TableWriter
 from lerobot_qwenvla.features.unfinished import dataset_identity, unfinished
 
@@ -103,12 +105,20 @@ def precompute_features(
             table.truncate(done)
         _check_space(draft, list(layouts.values()), done, frames)
         backbone.load(device)
+        _write_words(draft / FEATURES_DIR / WORDS_FILE, backbone, dataset.meta.tasks.index, device)
         loader = DataLoader(Subset(dataset, range(done, frames)), batch_size=batch_size, num_workers=num_workers)
         batches = -(-frames // batch_size)
         for batch in tqdm(loader, "Encoding frames", initial=batches - len(loader), total=batches, unit="batch"):
             for camera, table in tables.items():
                 table.append(_encode(backbone, camera, batch, device))
     return LeRobotDataset(dataset.repo_id, root=root)
+
+
+@torch.no_grad()
+def _write_words(path: Path, backbone: FrozenBackbone, tasks: Iterable[str], device: torch.device | str) -> None:
+    """Features of the words of every distinct instruction."""
+    instructions = dict.fromkeys(task or DEFAULT_INSTRUCTION for task in tasks)
+    save_file({text: backbone.words([text], device)[0].cpu() for text in instructions}, path)
 
 
 def frame_timestamps(

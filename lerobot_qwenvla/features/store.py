@@ -6,14 +6,17 @@ from typing import Self
 
 import torch
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+from safetensors.torch import load_file
 from torch import Tensor
 
+from lerobot_qwenvla.backbone.prefix_cache import pad_words
 from lerobot_qwenvla.features.columns import feature_columns
 from lerobot_qwenvla.features.table import FeatureTable, RowLayout
 
 logger = logging.getLogger(__name__)
 
 FEATURES_DIR = "features"
+WORDS_FILE = "words.safetensors"  # by instruction (L, D)
 
 # Tables move to a GPU if they fit this share of what is free there once training has taken its own: after two steps
 # weights, gradients, the optimizer's averages and the most that a step needs besides are accounted for.
@@ -24,9 +27,9 @@ STEPS_BEFORE_MOVING = 2
 class FeatureStore:
     """Tables of the features of a dataset, one a camera."""
 
-    def __init__(self, tables: dict[str, FeatureTable], *, is_joint: bool) -> None:
-        """`is_joint`: a row has the features of all the frames of its decision."""
-        self._tables, self._is_joint = tables, is_joint
+    def __init__(self, tables: dict[str, FeatureTable], words: dict[str, Tensor], *, is_joint: bool) -> None:
+        """`words` by instruction (L, D); `is_joint`: a row has the features of all the frames of its decision."""
+        self._tables, self._words, self._is_joint = tables, words, is_joint
         self._reads = 0
 
     @classmethod
@@ -41,7 +44,11 @@ class FeatureStore:
             camera: FeatureTable(folder / camera, RowLayout.from_info(info), dataset.total_frames)
             for camera, info in feature_columns(dataset.features).items()
         }
-        return cls(tables, is_joint=frame_encoding == "joint") if tables else None
+        if not tables:
+            return None
+        if not (words := folder / WORDS_FILE).exists():
+            raise ValueError(f"{words}: missing; run qwenvla-precompute-features again")
+        return cls(tables, load_file(words), is_joint=frame_encoding == "joint")
 
     def read(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """Features of the frames of B samples, on their device and in the type they were computed in.
@@ -56,6 +63,16 @@ class FeatureStore:
             self._move_what_fits(next(iter(rows.values())).device)
         self._reads += 1
         return {camera: self._tables[camera].read(of[:, -1] if self._is_joint else of) for camera, of in rows.items()}
+
+    def words(self, instructions: list[str], device: torch.device) -> Tensor:
+        """Features of the words of B instructions, see `pad_words`.  # (B, L, D)
+
+        Raises:
+            ValueError: One of them is not of the dataset.
+        """
+        if unknown := [text for text in instructions if text not in self._words]:
+            raise ValueError(f"the feature dataset has no instruction {unknown[0]!r}; train on the pictures")
+        return pad_words([self._words[text] for text in instructions]).to(device, non_blocking=True)
 
     def _move_what_fits(self, device: torch.device) -> None:
         if device.type != "cuda":

@@ -1,4 +1,6 @@
-"""What the action expert looks at: features of the frames and the state, projected to its width."""
+"""What the action expert looks at: features of the frames, as the instruction changes them, and the state."""
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -10,24 +12,61 @@ POOL_STRIDE = 2
 # Normalised states are about 1, at most a few; what is far beyond was not seen in training and must not flood the rest.
 STATE_LIMIT = 10.0
 
-Features = dict[str, Tensor]  # per camera (B, F, T, D)
+
+@dataclass(frozen=True)
+class Features:
+    """What the backbone made of B observations.
+
+    Attributes:
+        pictures: Per camera (B, F, T, D).
+        words: Of their instructions, padded with zeros.  # (B, L, D)
+    """
+
+    pictures: dict[str, Tensor]
+    words: Tensor
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+class InstructionPooling(nn.Module):
+    """The tokens of an instruction → one vector, of which each head listens to other words."""
+
+    def __init__(self, *, width: int, feature_width: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(feature_width)
+        self.score = nn.Linear(feature_width, heads)
+        self.project = nn.Linear(feature_width, width)
+
+    def forward(self, words: Tensor) -> Tensor:  # (B, L, D) → (B, W)
+        tokens = self.norm(words.float())  # frozen features come in the type they are kept in
+        is_padding = (words == 0).all(-1, keepdim=True)  # (B, L, 1)
+        attention = self.score(tokens).masked_fill(is_padding, -torch.inf).softmax(dim=1)  # (B, L, H)
+        values = self.project(tokens).unflatten(-1, (attention.shape[-1], -1))  # (B, L, H, W/H)
+        return (attention[..., None] * values).sum(1).flatten(1)
 
 
 class CameraProjector(nn.Module):
-    """Features of a camera's frames → tokens of the expert's width, fewer of them where they are pooled."""
+    """Features of a camera's frames → tokens of the expert's width, fewer of them where they are pooled.
+
+    The instruction scales and shifts them (FiLM, Perez et al. 2018): what it names can stand out, and the rest recede.
+    """
 
     def __init__(self, grid: tuple[int, int], *, width: int, feature_width: int, frames: int, pooling: str) -> None:
         super().__init__()
         self.grid = grid
         self.norm = nn.LayerNorm(feature_width)
         self.project = nn.Linear(feature_width, width)
+        self.film = nn.Linear(width, 2 * width)
         self.pool = TokenPooling(width, learned=pooling == "learned") if pooling != "none" else None
         rows, columns = (-(-side // POOL_STRIDE) for side in grid) if self.pool else grid
         self.frame_embedding = nn.Parameter(torch.randn(frames, 1, width) * 0.02)
         self.token_embedding = nn.Parameter(torch.randn(rows * columns, width) * 0.02)
 
-    def forward(self, features: Tensor) -> Tensor:  # (B, F, T, D) → (B, F, T', W)
-        tokens = self.project(self.norm(features.float()))  # frozen features come in the type they are kept in
+    def forward(self, features: Tensor, instruction: Tensor) -> Tensor:
+        """features (B, F, T, D), instruction (B, W) → (B, F, T', W)"""
+        scale, shift = self.film(instruction)[:, None, None].chunk(2, dim=-1)  # (B, 1, 1, W)
+        tokens = F.gelu(self.project(self.norm(features.float())) * (1 + scale) + shift)
         if self.pool:
             tokens = self.pool(tokens, self.grid)
         return tokens + self.frame_embedding + self.token_embedding
@@ -54,9 +93,12 @@ class TokenPooling(nn.Module):
 class ContextProjector(nn.Module):
     """Features of every camera and the state → one row of context tokens."""
 
-    def __init__(self, cameras: dict[str, CameraProjector], *, width: int, state: int) -> None:
+    def __init__(
+        self, cameras: dict[str, CameraProjector], instruction: InstructionPooling, *, width: int, state: int
+    ) -> None:
         super().__init__()
         self.camera_names = list(cameras)
+        self.instruction = instruction
         self.cameras = nn.ModuleList(cameras.values())
         self.state_in = nn.Sequential(nn.Linear(state, width), nn.LayerNorm(width)) if state else None
         self.hidden_state = nn.Parameter(torch.zeros(width)) if state else None
@@ -73,10 +115,11 @@ class ContextProjector(nn.Module):
         Returns:
             (B, tokens of all cameras' frames (+ 1), W)
         """
+        instruction = self.instruction(features.words)  # (B, W)
         tokens = [
-            project(features[camera]).flatten(1, 2)
+            project(features.pictures[camera], instruction).flatten(1, 2)
             for camera, project in zip(self.camera_names, self.cameras, strict=True)
-            if camera in features
+            if camera in features.pictures
         ]
         if self.state_in is not None:
             # Nothing of a hidden state gets in: not even a NaN, which would come back in the gradient.

@@ -1,7 +1,7 @@
 """The algorithm: a flow-matching policy on features of frames, apart from LeRobot and from where features come from.
 
-features (B, F, T, D) a camera, state (B, S) ─ context ─→ keys and values ─┐
-noise (B, chunk, A) ─ expert, once per evaluation of the solver ←──────────┘ ─→ actions (B, chunk, A)
+features (B, F, T, D) a camera, words (B, L, D), state (B, S) ─ context ─→ keys and values ─┐
+noise (B, chunk, A) ─ expert, once per evaluation of the solver ←───────────────────────────┘ ─→ actions (B, chunk, A)
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
 from torch import Tensor, nn
 
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, Features
+from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, Features, InstructionPooling
 from lerobot_qwenvla.policy.expert import ActionExpert, KeysValues, Modulations, at_time
 from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
 
@@ -42,7 +42,10 @@ class FlowMatching(nn.Module):
         }
         self.state_size = config.robot_state_feature.shape[0] if config.robot_state_feature else 0
         self.chunk_shape = config.chunk_size, config.action_feature.shape[0]
-        self.context = ContextProjector(cameras, width=config.expert_width, state=self.state_size)
+        instruction = InstructionPooling(
+            width=config.expert_width, feature_width=feature_width, heads=config.expert_heads
+        )
+        self.context = ContextProjector(cameras, instruction, width=config.expert_width, state=self.state_size)
         self.expert = ActionExpert(
             width=config.expert_width,
             layers=config.expert_layers,
@@ -78,7 +81,7 @@ class FlowMatching(nn.Module):
         """Squared error of the velocity at random times between action and noise, averaged over `noise_draws`.
 
         Args:
-            features: Of B observations, per camera (B, F, T, D).
+            features: Of B observations.
             state: (B, S).
             action: (B, chunk, A).
             noise, time: (B·K, chunk, A) and (B·K,), the K draws of an observation next to each other; drawn if None.
@@ -111,7 +114,7 @@ class FlowMatching(nn.Module):
         """Actions for B observations.  # (B, chunk, A)
 
         Args:
-            features: Per camera (B, F, T, D); with guidance (2·B, F, T, D), first conditioned on the instruction.
+            features: Of B observations; with guidance of 2·B, first conditioned on the instruction.
             state: (B, S).
             noise: Fixes the sample; drawn if None.  # (B, chunk, A)
             steering: Changes every velocity, as real-time chunking does.
@@ -119,7 +122,7 @@ class FlowMatching(nn.Module):
         Raises:
             ValueError: `noise` is of another shape.
         """
-        rows = len(next(iter(features.values()))) // (1 + self.is_guided)
+        rows = len(features) // (1 + self.is_guided)
         if noise is None:
             noise = sample_noise((rows, *self.chunk_shape), self.device)
         if noise.shape != (rows, *self.chunk_shape):
@@ -135,7 +138,7 @@ class FlowMatching(nn.Module):
 
     def context_keys_values(self, features: Features, state: Tensor | None) -> KeysValues:
         """Keys and values of features (R·B rows: every one of B observations was read R times) and state (B, S)."""
-        rows = len(next(iter(features.values())))
+        rows = len(features)
         if state is not None:
             state = state.repeat(rows // len(state), 1)
         dropout = self.config.state_dropout if self.training else float(self.config.state_dropout == 1)

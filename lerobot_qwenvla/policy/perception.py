@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 
 import torch
+from torch import Tensor
 
 from lerobot_qwenvla.backbone import FrozenBackbone
 from lerobot_qwenvla.features.frame_memory import FrameMemory
@@ -47,7 +48,8 @@ class Perception:
         if hides_instructions and self.config.instruction_dropout:
             hidden = torch.rand(len(instructions)) < self.config.instruction_dropout
             instructions = [HIDDEN_INSTRUCTION if h else text for text, h in zip(instructions, hidden, strict=True)]
-        return {camera: self.backbone.encode(frames, instructions) for camera, frames in observation.images.items()}
+        pictures = {camera: self.backbone.encode(frames, instructions) for camera, frames in observation.images.items()}
+        return Features(pictures, self.backbone.words(instructions, _device(pictures)))
 
     def for_decision(
         self, observation: Observation, steps: Sequence[int], sessions: Sequence[Hashable], *, guided: bool
@@ -58,12 +60,14 @@ class Perception:
         instructions = _readings(observation, guided)
         if observation.is_current:
             windows = self.memory.push(observation.images, sessions, steps)
-            return self.memory.encode(windows, instructions)
+            pictures = self.memory.encode(windows, instructions)
+            return Features(pictures, self.memory.words(instructions, _device(pictures)))
         readings = 1 + guided
-        return {
+        pictures = {
             camera: self.backbone.encode(frames.repeat(readings, 1, 1, 1, 1), instructions)
             for camera, frames in observation.images.items()
         }
+        return Features(pictures, self.backbone.words(instructions, _device(pictures)))
 
     def remember(
         self,
@@ -93,7 +97,12 @@ class Perception:
                 f"got rows of precomputed features ({sorted(observation.feature_rows)}) but not the dataset they are "
                 "of; pass pictures, or make the policy with LeRobot's make_policy(config, ds_meta=...)"
             )
-        return self.store.read(observation.feature_rows)
+        pictures = self.store.read(observation.feature_rows)
+        return Features(pictures, self.store.words(observation.instructions, _device(pictures)))
+
+
+def _device(pictures: dict[str, Tensor]) -> torch.device:
+    return next(iter(pictures.values())).device
 
 
 def _readings(observation: Observation, guided: bool) -> list[str]:

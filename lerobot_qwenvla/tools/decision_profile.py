@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lerobot_qwenvla.backbone.quantization import is_nf4
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.policy.perception import HIDDEN_INSTRUCTION
 from lerobot_qwenvla.tools.stopwatch import Stopwatch
@@ -159,7 +160,10 @@ def time_parts(policy: QwenVLAPolicy, observation: dict[str, Any], new_frames: i
         "language layers",
         lambda: {c: backbone.read(v, texts[c], backbone.token_grid(shapes[c])) for c, v in visual.items()},
     )
-    features = {c: f[:1, :1].repeat(readings, config.num_frames, 1, 1) for c, f in features.items()}
+    features = Features(
+        {c: f[:1, :1].repeat(readings, config.num_frames, 1, 1) for c, f in features.items()},
+        backbone.words(next(iter(texts.values()))[:readings], watch.device),
+    )
     context = model.context, *(layer.attention.key_value for layer in model.expert.layers[::2])
     with watch.calls("context keys, values", *context), torch.autocast(watch.device.type, enabled=config.use_amp):
         watch("sample", lambda: model.sample(features, observation.get(OBS_STATE)))

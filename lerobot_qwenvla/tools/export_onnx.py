@@ -23,8 +23,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lerobot_qwenvla.backbone import UnloadedBackbone
+from lerobot_qwenvla.backbone.prefix_cache import pad_words
 from lerobot_qwenvla.features.columns import feature_identity
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.expert import KeysValues, at_time
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
@@ -32,6 +34,7 @@ from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
 if TYPE_CHECKING:
     import onnx_ir
 
+WORDS = "words"  # input of that name
 PARTS = {"chunk": ("chunk",), "step": ("context", "velocity")}
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # optional: imported where they are used
 CHECKED_BATCHES = (1, 3)
@@ -60,7 +63,7 @@ class ExportConfig:
 
 
 class Context(nn.Module):
-    """Features (B, F, T, D) of every camera and state (B, S) → keys and values of each cross-attention layer."""
+    """Features of every camera (B, F, T, D), of the words (B, L, D), and state (B, S) → keys and values by layer."""
 
     def __init__(self, policy: QwenVLAPolicy) -> None:
         super().__init__()
@@ -69,12 +72,13 @@ class Context(nn.Module):
         self.state_size = state.shape[0] if state else 0
 
     def forward(self, inputs: Tensors) -> Tensors:
-        rows = inputs[self.context.camera_names[0]].shape[0]
+        features = Features({camera: inputs[camera] for camera in self.context.camera_names}, inputs[WORDS])
+        rows = features.words.shape[0]
         # A state that is no input is one that the policy always hides.
         hide_state = torch.full((rows,), OBS_STATE not in inputs)
         state = inputs.get(OBS_STATE, torch.zeros(rows, self.state_size))
         outputs = {}
-        for i, (keys, values) in enumerate(self.expert.context_keys_values(self.context(inputs, state, hide_state))):
+        for i, (keys, values) in enumerate(self.expert.context_keys_values(self.context(features, state, hide_state))):
             outputs |= {f"keys.{i}": keys, f"values.{i}": values}
         return outputs
 
@@ -148,6 +152,7 @@ def _graphs(policy: QwenVLAPolicy, part: str) -> Iterator[tuple["onnx_ir.Model",
         grids = {camera: policy.backbone.token_grid(image.shape) for camera, image in config.image_features.items()}
         shape = rows, config.num_frames
         inputs = {camera: torch.randn(*shape, math.prod(grid), policy.backbone.width) for camera, grid in grids.items()}
+        inputs[WORDS] = pad_words([torch.randn(3 + row, policy.backbone.width) for row in range(rows)])
         if config.robot_state_feature and config.state_dropout != 1:
             inputs[OBS_STATE] = 2 * torch.randn(rows, *config.robot_state_feature.shape)  # some beyond STATE_LIMIT
         return inputs
@@ -173,6 +178,8 @@ def _to_onnx(module: nn.Module, inputs_of: InputsOf) -> "onnx_ir.Model":
     inputs = inputs_of(2)  # torch takes 0 and 1 for constants
     batch = torch.export.Dim("batch")
     shapes = {name: {0: batch} if value.ndim else {} for name, value in inputs.items()}
+    if WORDS in inputs:
+        shapes[WORDS][1] = torch.export.Dim("words")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates what its own exporter uses
         program = torch.export.export(module, (), {"inputs": inputs}, dynamic_shapes={"inputs": shapes})

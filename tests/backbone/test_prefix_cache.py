@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lerobot_qwenvla.backbone.prefix_cache import PrefixCache
+from lerobot_qwenvla.backbone.prefix_cache import PrefixCache, pad_words
 
 LAYERS, HEADS, SIZE = 2, 3, 4
 SLOT_BYTES = LAYERS * 2 * HEADS * 16 * SIZE * 4  # of up to 16 tokens in float32
@@ -15,13 +15,13 @@ class Reader:
     def __init__(self) -> None:
         self.read: list[list[str]] = []
 
-    def prefill(self, texts: list[str]) -> tuple[torch.Tensor, list[int]]:
+    def prefill(self, texts: list[str]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         self.read.append(texts)
         lengths = [len(text) for text in texts]
         keys_values = torch.full((LAYERS, 2, len(texts), HEADS, max(lengths), SIZE), torch.nan)
         for n, text in enumerate(texts):
             keys_values[:, :, n, :, : len(text)] = torch.tensor([ord(letter) for letter in text])[:, None].float()
-        return keys_values, lengths
+        return keys_values, [keys_values[0, 0, n, 0, :length] for n, length in enumerate(lengths)]
 
 
 def texts_of(prefixes) -> list[str]:
@@ -36,6 +36,14 @@ def test_what_is_missing_is_read_together_and_once():
     assert texts_of(cache.prefixes(["go", "stop", "go"], reader.prefill)) == ["go", "stop", "go"]
     assert texts_of(cache.prefixes(["turn", "stop", "jump"], reader.prefill)) == ["turn", "stop", "jump"]
     assert reader.read == [["go", "stop"], ["turn", "jump"]]
+
+
+def test_words_of_an_instruction_are_kept_with_it():
+    cache, reader = PrefixCache(10**6), Reader()
+    cache.prefixes(["go", "stop"], reader.prefill)
+    words = pad_words(cache.prefixes(["stop", "go"], reader.prefill).words)
+    assert words[..., 0].tolist() == [[*map(ord, "stop")], [ord("g"), ord("o"), 0, 0]]
+    assert len(reader.read) == 1
 
 
 def test_the_least_recently_used_leave_when_the_bytes_are_used_up():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, TokenPooling
+from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, Features, InstructionPooling, TokenPooling
 
 
 def make_context(pooling: str = "none", state: int = 5) -> ContextProjector:
@@ -10,10 +10,13 @@ def make_context(pooling: str = "none", state: int = 5) -> ContextProjector:
         name: CameraProjector(grid, width=32, feature_width=24, frames=3, pooling=pooling)
         for name, grid in (("screen", (4, 6)), ("map", (3, 3)))
     }
-    return ContextProjector(cameras, width=32, state=state)
+    instruction = InstructionPooling(width=32, feature_width=24, heads=4)
+    return ContextProjector(cameras, instruction, width=32, state=state)
 
 
-FEATURES = {"screen": torch.randn(2, 3, 24, 24), "map": torch.randn(2, 3, 9, 24)}
+PICTURES = {"screen": torch.randn(2, 3, 24, 24), "map": torch.randn(2, 3, 9, 24)}
+WORDS = torch.randn(2, 7, 24)
+FEATURES = Features(PICTURES, WORDS)
 STATE, VISIBLE = torch.randn(2, 5), torch.zeros(2, dtype=torch.bool)
 
 
@@ -44,11 +47,33 @@ def test_learned_pooling_starts_as_the_average_and_can_become_any_mixture():
 def test_tokens_of_a_missing_camera_are_left_out():
     context = make_context(state=0)
     everything = context(FEATURES, None, VISIBLE)
-    screen_only = context({"screen": FEATURES["screen"]}, None, VISIBLE)
+    screen_only = context(Features({"screen": PICTURES["screen"]}, WORDS), None, VISIBLE)
     assert torch.equal(screen_only, everything[:, : 3 * 24])
 
 
 def test_frames_and_places_are_told_apart():
-    features = {name: torch.ones_like(value) for name, value in FEATURES.items()}
-    tokens = make_context(state=0)(features, None, VISIBLE)[0]
+    features = {name: torch.ones_like(value) for name, value in PICTURES.items()}
+    tokens = make_context(state=0)(Features(features, WORDS), None, VISIBLE)[0]
     assert torch.cdist(tokens, tokens).fill_diagonal_(1.0).min() > 1e-3
+
+
+def test_every_picture_token_hears_the_instruction():
+    context = make_context(state=0)
+    told, other = (context(Features(PICTURES, words), None, VISIBLE) for words in (WORDS, WORDS.flip(1)[:, :3]))
+    assert (told - other).abs().amax(-1).min() > 1e-3
+
+
+def test_padding_behind_a_shorter_instruction_changes_nothing():
+    pooling = InstructionPooling(width=32, feature_width=24, heads=4)
+    padded = torch.cat([WORDS, torch.zeros(2, 5, 24)], dim=1)
+    torch.testing.assert_close(pooling(padded), pooling(WORDS))
+
+
+def test_heads_can_listen_to_words_of_their_own():
+    pooling = InstructionPooling(width=4, feature_width=24, heads=2)
+    words = torch.randn(1, 3, 24)
+    with torch.no_grad():  # the first head hears the first word, the second one the last
+        pooling.score.weight.copy_(100 * pooling.norm(words)[0, [0, 2]])
+        pooling.score.bias.zero_()
+    heard = pooling.project(pooling.norm(words))[0]  # (L, W)
+    torch.testing.assert_close(pooling(words)[0], torch.cat([heard[0, :2], heard[2, 2:]]))

@@ -6,11 +6,14 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.flow_matching import FlowMatching
 from lerobot_qwenvla.policy.solvers import TABLEAUS, evaluation_times, integrate
 
 SCREEN = "observation.images.screen"
-FEATURES = {SCREEN: torch.randn(2, 3, 4, 24, generator=torch.Generator().manual_seed(0))}
+PICTURES = torch.randn(2, 3, 4, 24, generator=torch.Generator().manual_seed(0))
+WORDS = torch.randn(2, 7, 24, generator=torch.Generator().manual_seed(2))
+FEATURES = Features({SCREEN: PICTURES}, WORDS)
 STATE, ACTIONS = torch.rand(2, 5), torch.rand(2, 6, 5)
 NOISE = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(1))
 
@@ -67,10 +70,11 @@ def test_a_sample_is_the_solvers_way_with_context_and_times_computed_anew(make_m
 
 def test_guidance_goes_beyond_what_the_instruction_says(make_model):
     model = make_model(instruction_dropout=0.1, num_inference_steps=1)
-    uncond = {SCREEN: torch.randn(2, 3, 4, 24)}
+    uncond = Features({SCREEN: torch.randn(2, 3, 4, 24)}, torch.randn(2, 7, 24))
     plain = [model.sample(features, STATE, NOISE) for features in (FEATURES, uncond)]
     model.config.guidance_scale = 3.0
-    guided = model.sample({SCREEN: torch.cat([FEATURES[SCREEN], uncond[SCREEN]])}, STATE, NOISE)
+    both = Features({SCREEN: torch.cat([PICTURES, uncond.pictures[SCREEN]])}, torch.cat([WORDS, uncond.words]))
+    guided = model.sample(both, STATE, NOISE)
     torch.testing.assert_close(guided, plain[1] + 3 * (plain[0] - plain[1]), atol=1e-5, rtol=0)
     assert (plain[0] - plain[1]).abs().max() > 1e-3
 
@@ -93,7 +97,8 @@ def test_a_nan_in_a_hidden_state_reaches_neither_loss_nor_gradient(make_model):
 @pytest.mark.parametrize("settings", [{}, {"solver": "rk4"}, {"guidance_scale": 2.0, "instruction_dropout": 0.1}])
 def test_the_whole_loop_is_one_graph(make_model, settings):
     model = make_model(num_inference_steps=3, **settings)
-    features = {SCREEN: FEATURES[SCREEN].repeat(1 + model.is_guided, 1, 1, 1)}
+    readings = 1 + model.is_guided
+    features = Features({SCREEN: PICTURES.repeat(readings, 1, 1, 1)}, WORDS.repeat(readings, 1, 1))
     eager = model.sample(features, STATE, NOISE)
     counter = CompileCounterWithBackend("eager")
     model.denoise = torch.compile(model.denoise, backend=counter, fullgraph=True)

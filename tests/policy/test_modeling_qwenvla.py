@@ -13,6 +13,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
 from lerobot_qwenvla.policy import observation as observation_module
+from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 
 SCREEN = "observation.images.screen"
@@ -472,7 +473,8 @@ def test_a_policy_trained_jointly_acts_per_frame_too(pixel_dataset, make_trainee
     noise, texts = torch.randn(2, 6, 5), [text for text in frames["task"] for _ in range(3)]
     chunk = policy.predict_action_chunk(frames, noise=noise)
     alone = policy.backbone.encode(frames[SCREEN].view(6, 1, 3, 64, 64), texts).view(2, 3, -1, 64)
-    expected = policy.model.sample({SCREEN: alone}, frames[OBS_STATE], noise)
+    words = policy.backbone.words(frames["task"], "cpu")
+    expected = policy.model.sample(Features({SCREEN: alone}, words), frames[OBS_STATE], noise)
     torch.testing.assert_close(chunk, expected, atol=1e-4, rtol=0)
 
 

@@ -56,7 +56,7 @@ def test_eager_caching_reads_guided_frames_with_both_instructions(make_perceptio
 def test_guided_features_are_first_conditioned_and_then_not(make_perception, mode):
     perception = make_perception(frame_encoding=mode)
     frames = torch.rand(2, 3, 3, 64, 64)
-    features = perception.for_decision(see(frames), [0, 0], [0, 1], guided=True)[SCREEN]
+    features = perception.for_decision(see(frames), [0, 0], [0, 1], guided=True).pictures[SCREEN]
     cond = perception.backbone.encode(frames, ["go", "go"])
     uncond = perception.backbone.encode(frames, ["", ""])
     torch.testing.assert_close(features, torch.cat([cond, uncond]), atol=1e-5, rtol=1e-4)
@@ -65,11 +65,11 @@ def test_guided_features_are_first_conditioned_and_then_not(make_perception, mod
 def test_training_hides_the_instruction_as_often_as_told(make_perception):
     perception = make_perception(instruction_dropout=0.5)
     frames = PICTURES[:1].expand(64, 3, 3, 64, 64)
-    features = perception.for_training(see(frames), hides_instructions=True)[SCREEN]
+    features = perception.for_training(see(frames), hides_instructions=True).pictures[SCREEN]
     told = perception.backbone.encode(frames[:1], ["go"])
     share = (features - told).abs().amax((1, 2, 3)).lt(1e-5).float().mean()
     assert 0.25 < share < 0.75
-    always = perception.for_training(see(frames), hides_instructions=False)[SCREEN]
+    always = perception.for_training(see(frames), hides_instructions=False).pictures[SCREEN]
     torch.testing.assert_close(always, told.expand_as(always), atol=1e-5, rtol=1e-4)
 
 

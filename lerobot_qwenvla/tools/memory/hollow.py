@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from lerobot_qwenvla.backbone import FrozenBackbone, UnloadedBackbone
+from lerobot_qwenvla.backbone.prompt import chat_prompt
 from lerobot_qwenvla.backbone.quantization import is_nf4
 from lerobot_qwenvla.backbone.text_layers import TextLayers
 from lerobot_qwenvla.backbone.vision_tower import VisionTower
@@ -94,6 +95,14 @@ class BlankFeatures:
         dtype, width = self.backbone.settings.torch_dtype, self.backbone.width
         tokens = {camera: math.prod(self.backbone.token_grid(self.images[camera].shape)) for camera in rows}
         return {camera: torch.zeros(*r.shape, tokens[camera], width, dtype=dtype) for camera, r in rows.items()}
+
+    def words(self, instructions: list[str], device: torch.device) -> Tensor:
+        """(B, L, D)"""
+        prompts = [chat_prompt(self.backbone.processor, text).prefix for text in instructions]
+        longest = max(map(len, prompts))
+        return torch.zeros(
+            len(prompts), longest, self.backbone.width, dtype=self.backbone.settings.torch_dtype, device=device
+        )
 
 
 class FourBitLinear(nn.Module):
