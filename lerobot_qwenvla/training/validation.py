@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import draccus
 import torch
@@ -72,20 +73,27 @@ def validate(config: ValidateConfig) -> dict[str, dict[str, float]]:
     losses = {}
     for folder in tqdm(weights, "Validating", unit="checkpoint"):
         policy.load_state_dict(load_file(folder / "model.safetensors"))
-        losses[str(folder.relative_to(root))] = mean_losses(policy, map(preprocessor, batches))
+        shown = (preprocessor(with_float_pictures(batch, held_out.meta.camera_keys)) for batch in batches)
+        losses[str(folder.relative_to(root))] = mean_losses(policy, shown)
     (config.output_dir / "validation.json").write_text(json.dumps(losses, indent=2), encoding="utf-8")
     (root / BEST).unlink(missing_ok=True)
     (root / BEST).symlink_to(best(losses), target_is_directory=True)
     return losses
 
 
-def mean_losses(policy: QwenVLAPolicy, batches: Iterable[dict]) -> dict[str, float]:
+def mean_losses(policy: QwenVLAPolicy, batches: Iterable[dict[str, Any]]) -> dict[str, float]:
     """Loss and its parts, each the mean over the batches, in the precision of training."""
     accelerator = AccumulatingAccelerator(1, policy.config.dtype, cpu=policy.config.device == "cpu")
     policy.eval()
     with torch.no_grad(), accelerator.autocast():
         losses = [{"loss": loss.item(), **parts} for loss, parts in map(policy, batches)]
     return {name: fmean(each[name] for each in losses) for name in losses[0]}
+
+
+def with_float_pictures(batch: dict[str, Any], cameras: list[str]) -> dict[str, Any]:
+    """As lerobot-train gives pictures to a policy: bytes (B, F, C, H, W) → numbers in [0, 1]."""
+    pictures = {camera: batch[camera] for camera in cameras if camera in batch}
+    return batch | {camera: p.float() / 255 for camera, p in pictures.items() if p.dtype == torch.uint8}
 
 
 def best(losses: dict[str, dict[str, float]]) -> str:

@@ -3,11 +3,15 @@
 The processes are forks of one that has imported LeRobot, which takes longer than all they do.
 """
 
-import multiprocessing
-import runpy
-from collections.abc import Callable
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -25,25 +29,32 @@ NAMES = ["mouse.x", "mouse.y", "button.left", "key.w"]
 
 
 @pytest.fixture(scope="session")
-def dataset(make_settings: Callable, tmp_path_factory: pytest.TempPathFactory) -> LeRobotDataset:
-    """Features of four episodes of eight frames with one instruction; a quarter of them is one to validate with."""
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> LeRobotDataset:
+    """Four episodes of eight frames with one instruction; a quarter of them is one to validate with."""
     folder = tmp_path_factory.mktemp("training")
     vector = {"dtype": "float32", "shape": (len(NAMES),), "names": NAMES}
     screen = {"dtype": "video", "shape": (IMAGE_PX, IMAGE_PX, 3), "names": ["height", "width", "channels"]}
     features = {"observation.images.screen": screen, "observation.state": vector, "action": vector}
-    pictures = LeRobotDataset.create("tests/training", fps=10, features=features, root=folder / "pictures")
+    written = LeRobotDataset.create("tests/training", fps=10, features=features, root=folder / "pictures")
     rng = np.random.default_rng(0)
     for _ in range(4):
         for _ in range(8):
             state, action = rng.uniform(-1, 1, (2, len(NAMES))).astype(np.float32)
             picture = np.full((IMAGE_PX, IMAGE_PX, 3), rng.integers(256), np.uint8)
-            pictures.add_frame(
+            written.add_frame(
                 {"observation.images.screen": picture, "observation.state": state, "action": action, "task": "go"}
             )
-        pictures.save_episode()
-    pictures.finalize()
-    pictures = LeRobotDataset("tests/training", root=folder / "pictures", video_backend="pyav")
-    return precompute_features(pictures, make_settings(), [-4, -2, 0], folder / "features", device="cpu")
+        written.save_episode()
+    written.finalize()
+    return LeRobotDataset("tests/training", root=folder / "pictures", video_backend="pyav")
+
+
+@pytest.fixture(scope="session")
+def dataset(pictures: LeRobotDataset, make_settings: Callable) -> LeRobotDataset:
+    """Features of them."""
+    return precompute_features(
+        pictures, make_settings(), [-4, -2, 0], pictures.root.with_name("features"), device="cpu"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +69,7 @@ def train_arguments(dataset: LeRobotDataset, backbone_dir: Path) -> Callable[...
             "policy.expert_heads": 4, "policy.device": "cpu", "policy.push_to_hub": "false",
             "policy.optimizer_lr": 1e-3, "policy.scheduler_warmup_steps": 1, "policy.state_dropout": 0.5,
             "dataset.repo_id": dataset.repo_id, "dataset.root": dataset.root, "dataset.eval_split": 0.25,
+            "dataset.video_backend": "pyav",
             "num_workers": 0, "batch_size": 4, "steps": 12, "save_freq": 4, "eval_steps": 4, "log_freq": 1,
             "output_dir": output_dir,
         }  # fmt: skip
@@ -66,38 +78,73 @@ def train_arguments(dataset: LeRobotDataset, backbone_dir: Path) -> Callable[...
     return arguments
 
 
+class Forks:
+    """The process that the commands are forks of."""
+
+    def __init__(self) -> None:
+        program = Path(__file__).with_name("forked_commands.py")
+        command = [sys.executable, program, *MODULES.values()]
+        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **request: object) -> int:
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+
 @dataclass(frozen=True)
 class Running:
-    process: BaseProcess
+    forks: Forks
+    process: int
     log: Path
 
     def wait(self) -> str:
         """Its log, when it has ended well."""
-        self.process.join(60)
-        text = self.log.read_text(errors="replace")
-        assert self.process.exitcode == 0, text
-        return text
+        exit_code = self.forks.ask(wait=self.process)
+        assert exit_code == 0, self.read()
+        return self.read()
 
-    def has_logged(self, text: str) -> bool:
-        return self.log.exists() and text in self.log.read_text(errors="replace")
+    def kill_when_logged(self, text: str) -> None:
+        """Ends it with SIGKILL as soon as its log has this."""
+        while text not in self.read():
+            assert "Error" not in self.read(), self.read()
+            time.sleep(0.005)
+        os.kill(self.process, signal.SIGKILL)
+        assert self.forks.ask(wait=self.process) == -signal.SIGKILL
+
+    def read(self) -> str:
+        return self.log.read_text(errors="replace")
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Running]:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
     """Starts a command: its words, and what its environment has besides this one's."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(MODULES.values()))
-    folder = tmp_path_factory.mktemp("logs")
-    script = str(Path(__file__).with_name("forked_command.py"))
+    forks, folder = Forks(), tmp_path_factory.mktemp("logs")
 
     def start(*command: str, environment: dict[str, str] | None = None) -> Running:
         log = folder / f"{len(list(folder.iterdir()))}.log"
         log.touch()
-        given = {
-            "MODULE": MODULES[command[0]], "COMMAND": list(command), "LOG": str(log), "ENVIRONMENT": environment or {}
-        }  # fmt: skip
-        process = context.Process(target=runpy.run_path, args=(script, given))
-        process.start()
-        return Running(process, log)
+        process = forks.ask(
+            module=MODULES[command[0]], command=list(command), log=str(log), environment=environment or {}
+        )
+        return Running(forks, process, log)
 
-    return start
+    yield start
+    forks.server.stdin.close()
+    forks.server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def start_two(start: Callable[..., Running]) -> Callable[..., Running]:
+    """Starts a command in two processes that know of each other as torchrun tells them; the first one speaks."""
+
+    def start_two(*command: str) -> Running:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+        first, _ = (start(*command, environment=shared | rank) for rank in ranks)
+        return first
+
+    return start_two

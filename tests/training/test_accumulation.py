@@ -1,8 +1,13 @@
+from collections.abc import Iterable
+from itertools import chain
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from lerobot.scripts.lerobot_train import update_policy
 from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 
 from lerobot_qwenvla.training.accumulation import AccumulatingAccelerator
 
@@ -21,7 +26,7 @@ def make_accelerator():
     GradientState._reset_state()
 
 
-def train(policy, accelerator, batches: list[dict], grad_clip_norm: float) -> tuple[list[dict], list[float]]:
+def train(policy, accelerator, batches: Iterable[dict], grad_clip_norm: float) -> tuple[list[dict], list[float]]:
     """Gradients of each update that LeRobot's own step makes of these batches, and the norm it logs for each batch."""
     optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=1e-3)
     gradients, norms = [], []
@@ -66,8 +71,17 @@ def test_two_batches_of_four_are_one_of_eight(
 def test_updates_go_on_through_the_end_of_an_epoch(pixel_dataset, make_trainee, make_batch, make_accelerator):
     policy = make_trainee(pixel_dataset)
     accelerator = make_accelerator(2)
-    batch = make_batch(pixel_dataset, policy, [0, 1])
-    accelerator.gradient_state._set_remainder(0)
-    assert not accelerator.gradient_state.sync_with_dataloader
-    gradients, _ = train(policy, accelerator, [batch] * 5, 1.0)
-    assert len(gradients) == 2
+    epoch = accelerator.prepare(DataLoader([make_batch(pixel_dataset, policy, [0, 1])] * 3, batch_size=None))
+    gradients, _ = train(policy, accelerator, chain(epoch, epoch), 1.0)
+    assert len(gradients) == 3
+
+
+def test_two_processes_accumulate_as_one_with_twice_the_batch(start, start_two, train_arguments, tmp_path):
+    settings = {"accelerator.gradient_accumulation.steps": 3, "steps": 6, "save_freq": 0, "eval_steps": 0}
+    start("qwenvla-train", *train_arguments(tmp_path / "one", **settings)).wait()
+    start_two("qwenvla-train", *train_arguments(tmp_path / "two", batch_size=2, **settings)).wait()
+    one, two = (
+        load_file(tmp_path / run / "checkpoints" / "last" / "pretrained_model" / "model.safetensors")
+        for run in ("one", "two")
+    )
+    torch.testing.assert_close(two, one, atol=1e-4, rtol=0)

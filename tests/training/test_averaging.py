@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from lerobot.configs import PreTrainedConfig
@@ -59,6 +61,17 @@ def test_checkpoints_of_a_run_hold_the_average_over_its_updates(run):
         averaged = load_file(checkpoint / "pretrained_model_ema" / "model.safetensors")
         torch.testing.assert_close(averaged, averaged_by_hand(weights), atol=1e-6, rtol=1e-5)
     assert len(weights) == 3
+
+
+def test_a_resumed_run_goes_on_with_the_average(run, start):
+    first, *later = checkpoints(run)
+    expected = load_file(later[-1] / "pretrained_model_ema" / "model.safetensors")
+    for checkpoint in later:
+        shutil.rmtree(checkpoint)
+    start("qwenvla-train", f"--config_path={first / 'pretrained_model' / 'train_config.json'}", "--resume=true").wait()
+    assert checkpoints(run) == [first, *later]
+    resumed = load_file(later[-1] / "pretrained_model_ema" / "model.safetensors")
+    torch.testing.assert_close(resumed, expected, atol=0, rtol=0)
 
 
 def test_averaged_weights_are_a_policy_like_any_other(run, dataset):

@@ -1,8 +1,6 @@
 """What lerobot-train itself promises holds for our policy: resuming, several processes, validation."""
 
 import re
-import socket
-import time
 
 import pytest
 import torch
@@ -31,12 +29,7 @@ def uninterrupted(start, train_arguments, tmp_path_factory):
 
 def test_a_killed_run_goes_on_with_the_losses_of_an_uninterrupted_one(start, train_arguments, tmp_path, uninterrupted):
     output_dir = tmp_path / "run"
-    run = start("lerobot-train", *train_arguments(output_dir))
-    while run.process.is_alive() and not run.has_logged("step:6 "):
-        time.sleep(0.005)
-    run.process.kill()
-    run.process.join()
-    assert run.process.exitcode == -9
+    start("lerobot-train", *train_arguments(output_dir)).kill_when_logged("step:6 ")
     last = (output_dir / "checkpoints" / "last").resolve()
     config = last / "pretrained_model" / "train_config.json"
     log = start("lerobot-train", f"--config_path={config}", "--resume=true").wait()
@@ -48,19 +41,8 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_uninterrupted_one(start, tra
     assert all(torch.equal(weights(output_dir)[name], value) for name, value in weights(expected_dir).items())
 
 
-def test_two_processes_train_as_one_with_twice_the_batch(start, train_arguments, tmp_path, uninterrupted):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}  # as torchrun and accelerate do
-    runs = [
-        start(
-            "lerobot-train", *train_arguments(tmp_path / "run", batch_size=2),
-            environment={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    log, _ = (run.wait() for run in runs)
+def test_two_processes_train_as_one_with_twice_the_batch(start_two, train_arguments, tmp_path, uninterrupted):
+    log = start_two("lerobot-train", *train_arguments(tmp_path / "run", batch_size=2)).wait()
     expected, expected_dir = uninterrupted
     for losses in (training_losses, validation_losses):
         got, wanted = ([float(loss) for loss in losses(text)] for text in (log, expected))

@@ -24,6 +24,13 @@ def test_a_checkpoint_has_the_loss_that_its_run_logged_each_time(run):
     assert json.loads((output_dir / "validation.json").read_text()) == losses
 
 
+def test_so_has_one_that_was_trained_on_pictures(start, train_arguments, pictures, tmp_path):
+    settings = {"dataset.root": pictures.root, "steps": 1, "eval_steps": 1}
+    log = start("lerobot-train", *train_arguments(tmp_path / "run", **settings)).wait()
+    [[losses]] = [validate(ValidateConfig(tmp_path / "run")).values()]
+    assert f"eval_loss={losses['loss']:.4f}" in log
+
+
 def test_averages_are_validated_too_and_parts_add_up(run):
     losses = validate(ValidateConfig(run[0]))
     assert len(losses) == 6
