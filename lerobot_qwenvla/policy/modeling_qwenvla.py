@@ -43,6 +43,9 @@ class QwenVLAPolicy(PreTrainedPolicy):
     name = "qwenvla"
     # What LeRobot's `drop_queued_actions` clears.
     _action_queue_attrs = ("action_queue",)
+    # What FSDP shards apart, as LeRobot's main branch and accelerate ask for it. A whole layer of the expert is no such
+    # unit: its keys and values and its modulation are computed ahead, outside of its forward.
+    _fsdp_wrap_modules = _no_split_modules = ("FeedForward",)
 
     def __init__(
         self,
