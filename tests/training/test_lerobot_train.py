@@ -41,6 +41,13 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_uninterrupted_one(start, tra
     assert all(torch.equal(weights(output_dir)[name], value) for name, value in weights(expected_dir).items())
 
 
+def test_validating_changes_nothing_in_the_run(start, train_arguments, tmp_path, uninterrupted):
+    log = start("lerobot-train", *train_arguments(tmp_path / "run", eval_steps=0, save_freq=0)).wait()
+    expected, expected_dir = uninterrupted
+    assert training_losses(log) == training_losses(expected) and not validation_losses(log)
+    assert all(torch.equal(weights(tmp_path / "run")[name], value) for name, value in weights(expected_dir).items())
+
+
 def test_two_processes_train_as_one_with_twice_the_batch(start_two, train_arguments, tmp_path, uninterrupted):
     log = start_two("lerobot-train", *train_arguments(tmp_path / "run", batch_size=2)).wait()
     expected, expected_dir = uninterrupted
