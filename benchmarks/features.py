@@ -27,7 +27,7 @@ from tqdm import tqdm
 from lerobot_qwenvla.features.table import QUANTIZATIONS, FeatureTable, RowLayout, TableWriter
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.context import Features
-from lerobot_qwenvla.policy.flow_matching import FlowMatching
+from lerobot_qwenvla.policy.flow_matching import FlowMatching, draw
 
 READS_A_TURN = 5  # a read is short beside a step
 WORDS = 20  # of an instruction
@@ -62,8 +62,12 @@ class TrainingStep:
         self.action = torch.randn(batch_size, config.chunk_size, CHANNELS, device=device)
 
     def __call__(self, features: Tensor) -> None:  # (B, F, T, D)
+        keys = [[sample] for sample in range(len(features))]
+        chance = draw(keys, 1, self.model.chunk_shape, self.model.device)
         with torch.autocast(features.device.type, torch.bfloat16, enabled=features.is_cuda):
-            loss = self.model.loss(Features({SCREEN: features}, self.words), self.state, self.action).mean()
+            loss = self.model.loss(
+                Features({SCREEN: features}, self.words), self.state, self.action, noise=chance.noise, time=chance.time
+            ).mean()
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

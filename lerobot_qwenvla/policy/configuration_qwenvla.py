@@ -13,6 +13,7 @@ from lerobot_qwenvla.policy.solvers import TABLEAUS
 
 FRAME_CACHINGS = ("lazy", "eager")
 POOLINGS = ("none", "average", "learned")
+TIME_WEIGHTINGS = ("none", "cosmap")
 
 
 @PreTrainedConfig.register_subclass("qwenvla")
@@ -78,6 +79,10 @@ class QwenVLAConfig(PreTrainedConfig):
     # Noise and time are drawn this often for each encoded observation of a training batch: more signal per picture, as
     # the backbone costs far more than the expert.
     noise_draws: int = 1
+    # Weight of the training loss at time t: "none" is 1 at all times; "cosmap" is 2/(π·(1 − 2t + 2t²)), 0.64 at both
+    # ends and 1.27 in the middle, where noise and action are hardest to tell apart (Esser et al. 2024, Scaling
+    # Rectified Flow Transformers, section 3.1, as diffusers weights losses by it). Validation is never weighted.
+    time_weighting: str = "none"
     # Recomputes the expert's activations in the backward pass: less memory, about a third more time in the expert.
     gradient_checkpointing: bool = False
     # torch.compile for the whole loop of the solver, and its mode, as in SmolVLA; the first decision takes minutes.
@@ -108,6 +113,9 @@ class QwenVLAConfig(PreTrainedConfig):
     # LeRobot shortens both in proportion when a run has fewer steps.
     scheduler_warmup_steps: int = 1_000
     scheduler_decay_steps: int = 30_000
+    # Batches seen in training, counted by the policy and kept in its checkpoints: what chance decides about a sample is
+    # drawn from the seed, this and the sample, so that a resumed run draws what an uninterrupted one would have.
+    batches_trained: int = 0
 
     @property
     def frame_offsets(self) -> list[int]:
@@ -168,6 +176,7 @@ class QwenVLAConfig(PreTrainedConfig):
         _ = self.backbone_settings
         _check_choice("frame_caching", self.frame_caching, FRAME_CACHINGS)
         _check_choice("token_pooling", self.token_pooling, POOLINGS)
+        _check_choice("time_weighting", self.time_weighting, TIME_WEIGHTINGS)
         _check_choice("solver", self.solver, tuple(TABLEAUS))
         for name in (
             "num_frames", "frame_skip", "chunk_size", "n_action_steps", "expert_layers",

@@ -4,17 +4,23 @@ features (B, F, T, D) a camera, words (B, L, D), state (B, S) ─ context ─→
 noise (B, chunk, A) ─ expert, once per evaluation of the solver ←───────────────────────────┘ ─→ actions (B, chunk, A)
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from lerobot.policies.common.flow_matching import sample_noise, sample_time_beta
+from lerobot.policies.common.flow_matching import sample_noise
 from torch import Tensor, nn
 
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, Features, InstructionPooling
 from lerobot_qwenvla.policy.expert import ActionExpert, KeysValues, Modulations, at_time
 from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
+
+# Kinds of channels whose losses are logged apart, by how the names of actions begin.
+CHANNEL_KINDS = ("mouse", "button", "key", "wheel")
 
 # Changes a velocity: x_t (B, chunk, A), time, and the velocity as a function of x_t → (B, chunk, A).
 Steering = Callable[[Tensor, float, Callable[[Tensor], Tensor]], Tensor]
@@ -75,32 +81,35 @@ class FlowMatching(nn.Module):
         state: Tensor | None,
         action: Tensor,
         *,
-        noise: Tensor | None = None,
-        time: Tensor | None = None,
+        noise: Tensor,
+        time: Tensor,
+        hide_state: Tensor | None = None,
     ) -> Tensor:
-        """Squared error of the velocity at random times between action and noise, averaged over `noise_draws`.
+        """Squared error of the velocity at times between action and noise, averaged over `noise_draws`.
+
+        In training it is weighted by time, see `time_weighting`.
 
         Args:
             features: Of B observations.
             state: (B, S).
             action: (B, chunk, A).
-            noise, time: (B·K, chunk, A) and (B·K,), the K draws of an observation next to each other; drawn if None.
+            noise, time: (B·K, chunk, A) and (B·K,), the K draws of an observation next to each other.
+            hide_state: (B,) bool; if None, all are hidden where `state_dropout` is 1, and else none.
 
         Returns:
             (B, chunk, A)
         """
         draws = self.config.noise_draws
-        context = self.context_keys_values(features, state)
+        context = self.context_keys_values(features, state, hide_state)
         action = action.repeat_interleave(draws, dim=0)  # (B·K, chunk, A)
-        if noise is None:
-            noise = sample_noise(action.shape, action.device)
-        if time is None:
-            time = sample_time_beta(len(action), action.device, alpha=1.5, beta=1.0, scale=0.999, offset=0.001)
         t = time[:, None, None]
         x_t = t * noise + (1 - t) * action  # t=1 is noise
         velocity = noise - action
         predicted = self.expert(x_t, self.expert.modulations(time), context).float()
-        return F.mse_loss(predicted, velocity, reduction="none").unflatten(0, (-1, draws)).mean(1)
+        error = F.mse_loss(predicted, velocity, reduction="none")
+        if self.training and self.config.time_weighting == "cosmap":
+            error = error * cosmap(t)
+        return error.unflatten(0, (-1, draws)).mean(1)
 
     @torch.no_grad()
     def sample(
@@ -136,13 +145,15 @@ class FlowMatching(nn.Module):
                 return chunk.clone() if self.config.compile_model else chunk  # CUDA graphs write over their results
             return self._denoise_steered(noise, context, steering)
 
-    def context_keys_values(self, features: Features, state: Tensor | None) -> KeysValues:
+    def context_keys_values(
+        self, features: Features, state: Tensor | None, hide_state: Tensor | None = None
+    ) -> KeysValues:
         """Keys and values of features (R·B rows: every one of B observations was read R times) and state (B, S)."""
         rows = len(features)
         if state is not None:
             state = state.repeat(rows // len(state), 1)
-        dropout = self.config.state_dropout if self.training else float(self.config.state_dropout == 1)
-        hide_state = torch.rand(rows, device=self.device) < dropout
+        if hide_state is None:
+            hide_state = torch.full((rows,), self.config.state_dropout == 1, device=self.device)
         return self.expert.context_keys_values(self.context(features, state, hide_state))
 
     def denoise(self, noise: Tensor, context: KeysValues) -> Tensor:
@@ -176,3 +187,51 @@ class FlowMatching(nn.Module):
             return self.expert(x_t, modulations, context).float()
         v_cond, v_uncond = self.expert(x_t.repeat(2, 1, 1), modulations, context).float().chunk(2)
         return v_uncond + self.config.guidance_scale * (v_cond - v_uncond)
+
+
+def losses_by_kind(by_channel: Tensor, action_names: Sequence[str]) -> dict[str, float]:
+    """Means over the channels of each kind that is there.  # by_channel (A,)"""
+    kind_of = [name.split(".")[0] for name in action_names]
+    kinds = [kind for kind in CHANNEL_KINDS if kind in kind_of]
+    if not kinds:
+        return {}
+    means = [by_channel[[i for i, k in enumerate(kind_of) if k == kind]].mean() for kind in kinds]
+    return dict(zip([f"loss_{kind}" for kind in kinds], torch.stack(means).tolist(), strict=True))
+
+
+def cosmap(time: Tensor) -> Tensor:
+    """Weight of the loss at these times, see `time_weighting`; of the same shape."""
+    return 2 / (math.pi * (1 - 2 * time + 2 * time.square()))
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What chance decides about B samples.
+
+    Attributes:
+        noise, time: Of K draws a sample, next to each other, (B·K, chunk, A) and (B·K,); t ~ Beta(1.5, 1), from 0.001.
+        state, instruction: Uniform in [0, 1), (B,): what is below the share of hidden ones is hidden.
+    """
+
+    noise: Tensor
+    time: Tensor
+    state: Tensor
+    instruction: Tensor
+
+
+def draw(keys: Sequence[Sequence[int]], draws: int, chunk_shape: tuple[int, int], device: torch.device) -> Chance:
+    """Chance for a sample of each key, which decides alone: not the other samples, nor what was drawn before.
+
+    The same sample is the same, thus, whether two processes share a batch or one has it whole.
+    """
+    generators = [np.random.default_rng(key) for key in keys]  # spreads keys that are near each other
+    noise = [each.standard_normal((draws, *chunk_shape), dtype=np.float32) for each in generators]
+    uniform = torch.from_numpy(np.stack([each.random(draws + 2, dtype=np.float32) for each in generators]))
+    uniform = uniform.to(device)
+    time = uniform[:, 2:].flatten() ** (1 / 1.5)  # the distribution function of Beta(1.5, 1) is t^1.5
+    return Chance(
+        noise=torch.from_numpy(np.concatenate(noise)).to(device),
+        time=time * 0.999 + 0.001,
+        state=uniform[:, 0],
+        instruction=uniform[:, 1],
+    )

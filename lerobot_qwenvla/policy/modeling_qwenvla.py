@@ -24,14 +24,11 @@ from lerobot_qwenvla.features.store import FeatureStore
 from lerobot_qwenvla.policy.adapters import check_adapters, default_adapters
 from lerobot_qwenvla.policy.checkpoint import check_trained_with, expect_no_backbone, warn_of_local_backbone
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.flow_matching import FlowMatching, Steering
+from lerobot_qwenvla.policy.flow_matching import Chance, FlowMatching, Steering, draw, losses_by_kind
 from lerobot_qwenvla.policy.observation import Observation
 from lerobot_qwenvla.policy.perception import Perception
 from lerobot_qwenvla.policy.processor_qwenvla import check_statistics, with_ranges
 from lerobot_qwenvla.policy.rtc import executed_steps, steering
-
-# Kinds of channels whose losses are logged apart, by how the names of actions begin.
-CHANNEL_KINDS = ("mouse", "button", "key", "wheel")
 
 
 class QwenVLAPolicy(PreTrainedPolicy):
@@ -46,6 +43,9 @@ class QwenVLAPolicy(PreTrainedPolicy):
     name = "qwenvla"
     # What LeRobot's `drop_queued_actions` clears.
     _action_queue_attrs = ("action_queue",)
+    # What FSDP shards apart, as LeRobot's main branch and accelerate ask for it. A whole layer of the expert is no such
+    # unit: its keys and values and its modulation are computed ahead, outside of its forward.
+    _fsdp_wrap_modules = _no_split_modules = ("FeedForward",)
 
     def __init__(
         self,
@@ -95,39 +95,48 @@ class QwenVLAPolicy(PreTrainedPolicy):
     def forward(self, batch: dict[str, Any], reduction: str = "mean") -> tuple[Tensor, dict[str, float]]:
         """Flow-matching loss: mean squared error of the velocity at random times between action and noise.
 
+        Actions past the end of an episode count as hit, as in LeRobot's policies, so that the loss of a batch is the
+        mean over its parts of equal size, in whichever steps or processes they are computed. Out of training the same
+        sample has the same noise and times each time.
+
         Args:
             batch: Frames (B, F, C, H, W) or rows of their features (B, F), state (B, F, S), actions (B, chunk, A),
-                `action_is_pad` (B, chunk), `task`; and, to fix what is drawn otherwise, `noise` and `time` of
-                `FlowMatching.loss`.
+                `action_is_pad` (B, chunk), `task`, `index` (B,), which tells samples apart; and, to fix what is drawn
+                otherwise, `noise` and `time` of `FlowMatching.loss`.
             reduction: "mean", or "none" for a loss per sample (B,).
 
         Returns:
             The loss, and of it the parts: mouse, buttons and keys, each the mean over its channels.
         """
         observation = self._observe(batch)
+        chance = self._draw(batch.get("index", torch.arange(len(observation))))
+        hide_instruction = hide_state = None
+        if self.training:
+            hide_instruction = chance.instruction < self.config.instruction_dropout
+            hide_state = chance.state < self.config.state_dropout
         error = self.model.loss(
-            self.perception.for_training(observation, hides_instructions=self.training),
+            self.perception.for_training(observation, hide_instruction),
             observation.state,
             batch[ACTION],
-            noise=batch.get("noise"),
-            time=batch.get("time"),
+            noise=batch.get("noise", chance.noise),
+            time=batch.get("time", chance.time),
+            hide_state=hide_state,
         )  # (B, chunk, A)
         padded = batch.get("action_is_pad")
         is_real = torch.ones_like(error[..., 0]) if padded is None else (~padded).to(error.dtype)  # (B, chunk)
-        parts = self._losses_by_kind((error.detach() * is_real[..., None]).sum((0, 1)) / is_real.sum())
-        error = error.mean(-1) * is_real
-        if reduction == "none":  # an episode's last step still has one real action
-            return error.sum(1) / is_real.sum(1), parts
-        return error.sum() / is_real.sum(), parts
+        error = error * is_real[..., None]
+        parts = losses_by_kind(error.detach().mean((0, 1)), self.config.action_names or [])
+        by_sample = error.mean((1, 2))
+        return (by_sample if reduction == "none" else by_sample.mean()), parts
 
-    def _losses_by_kind(self, by_channel: Tensor) -> dict[str, float]:
-        """Means over the channels of each kind.  # by_channel (A,)"""
-        kind_of = [name.split(".")[0] for name in self.config.action_names or []]
-        kinds = [kind for kind in CHANNEL_KINDS if kind in kind_of]
-        if not kinds:
-            return {}
-        means = [by_channel[[i for i, k in enumerate(kind_of) if k == kind]].mean() for kind in kinds]
-        return dict(zip([f"loss_{kind}" for kind in kinds], torch.stack(means).tolist(), strict=True))
+    def _draw(self, index: Tensor) -> Chance:
+        """What chance decides about the samples of a batch, which in training is counted.  # index (B,)"""
+        batch_key = []
+        if self.training:
+            batch_key = [torch.initial_seed(), self.config.batches_trained]
+            self.config.batches_trained += 1
+        keys = [[*batch_key, sample] for sample in index.flatten().tolist()]
+        return draw(keys, self.config.noise_draws, self.model.chunk_shape, self.model.device)
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """What is trained: projectors with their own learning rate; no decay on biases, norms and embeddings."""

@@ -33,8 +33,8 @@ class Perception:
         self.config, self.backbone, self.store = config, backbone, store
         self.memory = FrameMemory(backbone, config.frame_offsets)
 
-    def for_training(self, observation: Observation, *, hides_instructions: bool) -> Features:
-        """Features of B observations with all their frames; now and then without instruction.
+    def for_training(self, observation: Observation, hide_instruction: Tensor | None = None) -> Features:
+        """Features of B observations with all their frames, read without instruction where `hide_instruction` (B,).
 
         Raises:
             ValueError: A camera is missing.
@@ -45,8 +45,8 @@ class Perception:
         if observation.images.keys() < cameras:
             raise ValueError(f"training needs {sorted(cameras)}, the batch has {sorted(observation.images)}")
         instructions = observation.instructions
-        if hides_instructions and self.config.instruction_dropout:
-            hidden = torch.rand(len(instructions)) < self.config.instruction_dropout
+        if hide_instruction is not None:
+            hidden = hide_instruction.tolist()
             instructions = [HIDDEN_INSTRUCTION if h else text for text, h in zip(instructions, hidden, strict=True)]
         pictures = {camera: self.backbone.encode(frames, instructions) for camera, frames in observation.images.items()}
         return Features(pictures, self.backbone.words(instructions, _device(pictures)))

@@ -76,7 +76,7 @@ CONFIGURATIONS += [GUIDED, {"noise_draws": 3}, {"gradient_checkpointing": True},
 def test_trains_and_decides_without_leaving_the_device(make_policy, settings):
     policy = make_policy(num_inference_steps=2, **settings)
     draws = 2 * policy.config.noise_draws
-    features = policy.perception.for_training(observe(torch.rand(2, 3, 3, 64, 64)), hides_instructions=False)
+    features = policy.perception.for_training(observe(torch.rand(2, 3, 3, 64, 64)))
     with torch.autocast("cuda", torch.bfloat16):
         error = policy.model.train().loss(
             features, torch.rand(2, 5), torch.rand(2, 6, 5), noise=torch.rand(draws, 6, 5), time=torch.rand(draws)

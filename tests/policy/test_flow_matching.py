@@ -7,7 +7,7 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from lerobot_qwenvla.policy.context import Features
-from lerobot_qwenvla.policy.flow_matching import FlowMatching
+from lerobot_qwenvla.policy.flow_matching import FlowMatching, draw
 from lerobot_qwenvla.policy.solvers import TABLEAUS, evaluation_times, integrate
 
 SCREEN = "observation.images.screen"
@@ -52,6 +52,36 @@ def test_several_draws_give_the_mean_of_their_losses(make_model):
     together = model.loss(FEATURES, STATE, ACTIONS, noise=noise, time=time)
     alone = [single.loss(FEATURES, STATE, ACTIONS, noise=noise[draw::3], time=time[draw::3]) for draw in range(3)]
     torch.testing.assert_close(together, torch.stack(alone).mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_time_weights_the_loss_in_training_and_not_in_validation(make_model):
+    model, plain = make_model(time_weighting="cosmap"), make_model()
+    time = torch.tensor([0.001, 0.5])
+    losses = [each.loss(FEATURES, STATE, ACTIONS, noise=NOISE, time=time) for each in (model.train(), plain.train())]
+    torch.testing.assert_close((losses[0] / losses[1])[:, 0, 0], torch.tensor([0.638, 1.273]), atol=1e-3, rtol=0)
+    model.eval()
+    torch.testing.assert_close(model.loss(FEATURES, STATE, ACTIONS, noise=NOISE, time=time), losses[1])
+
+
+def test_times_are_those_of_the_beta_distribution_and_noise_is_normal():
+    chance = draw([[sample] for sample in range(500)], 20, (2, 3), torch.device("cpu"))
+    grid = torch.tensor([0.1, 0.3, 0.5, 0.9])
+    share_below = (chance.time[:, None] < 0.999 * grid + 0.001).float().mean(0)
+    torch.testing.assert_close(share_below, grid**1.5, atol=0.02, rtol=0)  # of Beta(1.5, 1)
+    assert chance.noise.shape == (10_000, 2, 3) and chance.time.shape == (10_000,)
+    assert chance.noise.mean().abs() < 0.02 and abs(chance.noise.std() - 1) < 0.02
+    assert 0.4 < (chance.state < 0.5).float().mean() < 0.6
+    assert 0.15 < ((chance.state < 0.5) & (chance.instruction < 0.5)).float().mean() < 0.35
+
+
+def test_a_sample_has_the_same_chance_beside_others():
+    keys = [[7, 3, 40], [7, 3, 41], [7, 4, 40]]
+    device = torch.device("cpu")
+    together = draw(keys, 2, (6, 5), device)
+    alone = [draw([key], 2, (6, 5), device) for key in keys]
+    for name in ("noise", "time", "state", "instruction"):
+        assert torch.equal(getattr(together, name), torch.cat([getattr(each, name) for each in alone]))
+    assert len(together.time.unique()) == 6
 
 
 @pytest.mark.parametrize("solver", TABLEAUS)

@@ -226,12 +226,11 @@ def test_no_gradient_reaches_the_backbone(pixel_dataset, make_trainee, make_batc
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_padded_actions_do_not_count(pixel_dataset, make_trainee, make_batch, reduction):
-    policy = make_trainee(pixel_dataset)
+    policy = make_trainee(pixel_dataset).eval()
     batch = make_batch(pixel_dataset, policy, [7, 8])  # two and one actions before the end of the episode
     assert batch["action_is_pad"].sum(1).tolist() == [4, 5]
     losses = []
     for padding in (0.0, 100.0):
-        torch.manual_seed(0)
         batch[ACTION][batch["action_is_pad"]] = padding
         losses.append(policy(batch, reduction=reduction)[0])
     # The expert is causal, so that what stands behind an action cannot change it.
@@ -253,6 +252,50 @@ def test_the_loss_of_mouse_buttons_and_keys_is_told_apart(pixel_dataset, make_tr
     assert all(isinstance(part, float) for part in parts.values())
 
 
+def test_validation_has_the_same_loss_each_time_and_leaves_chance_alone(pixel_dataset, make_trainee, make_batch):
+    policy = make_trainee(pixel_dataset, state_dropout=0.5)
+    batch = make_batch(pixel_dataset, policy, [0, 8, 12])
+
+    def validate(batch: dict, reduction: str = "mean") -> torch.Tensor:
+        policy.eval()
+        before = torch.get_rng_state(), policy.config.batches_trained
+        with torch.no_grad():
+            loss = policy(batch, reduction=reduction)[0]
+        assert torch.equal(torch.get_rng_state(), before[0]) and policy.config.batches_trained == before[1]
+        policy.train()
+        return loss
+
+    first, by_sample = validate(batch), validate(batch, "none")
+    policy(batch)  # a step of training between
+    torch.manual_seed(5)
+    assert torch.equal(validate(batch), first)
+    reordered = validate(make_batch(pixel_dataset, policy, [12, 0]), "none")
+    torch.testing.assert_close(reordered, by_sample[[2, 0]], atol=1e-6, rtol=1e-5)
+
+
+def test_what_chance_decides_in_training_depends_on_seed_step_and_sample(pixel_dataset, make_trainee, make_batch):
+    policy = make_trainee(pixel_dataset, state_dropout=0.5).train()
+    batch = make_batch(pixel_dataset, policy, [0, 8])
+
+    def train(seed: int, step: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        torch.rand(seed + step)  # whatever was drawn before
+        policy.config.batches_trained = step
+        return policy(batch, reduction="none")[0].detach()
+
+    first = train(seed=1, step=7)
+    assert policy.config.batches_trained == 8
+    assert torch.equal(first, train(seed=1, step=7))
+    assert all((first - other).abs().min() > 1e-6 for other in (train(1, 8), train(2, 7)))
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_its_halves(pixel_dataset, make_trainee, make_batch):
+    policy = make_trainee(pixel_dataset).eval()
+    rows = [0, 3, 7, 8]  # the last two look past the end of their episode
+    whole, *halves = (policy(make_batch(pixel_dataset, policy, part))[0] for part in (rows, rows[:2], rows[2:]))
+    torch.testing.assert_close(whole, torch.stack(halves).mean(), atol=1e-6, rtol=1e-5)
+
+
 def test_the_state_matters_unless_it_is_always_hidden(pixel_dataset, make_trainee):
     observation, noise = episode(1, 2)[0], torch.randn(2, 6, 5)
     elsewhere = {**observation, OBS_STATE: -observation[OBS_STATE]}
@@ -267,10 +310,10 @@ def test_the_state_matters_unless_it_is_always_hidden(pixel_dataset, make_traine
 
 def test_hidden_states_do_not_reach_the_loss(pixel_dataset, make_trainee, make_batch):
     policy = make_trainee(pixel_dataset, state_dropout=0.5).train()
-    batch = make_batch(pixel_dataset, policy, [1] * 64)
+    batch = {**make_batch(pixel_dataset, policy, [1] * 64), "index": torch.arange(64)}
     losses = []
     for _ in range(2):
-        torch.manual_seed(0)
+        policy.config.batches_trained = 0
         losses.append(policy(batch, reduction="none")[0])
         batch[OBS_STATE] = -batch[OBS_STATE]
     unchanged = (losses[0] == losses[1]).float().mean()
@@ -514,11 +557,11 @@ def test_guidance_of_one_is_no_guidance_and_more_follows_the_instruction_further
 
 def test_hidden_instructions_do_not_reach_the_loss(pixel_dataset, make_trainee, make_batch):
     policy = make_trainee(pixel_dataset, instruction_dropout=0.5).train()
-    batch = make_batch(pixel_dataset, policy, [1] * 32)
+    batch = {**make_batch(pixel_dataset, policy, [1] * 32), "index": torch.arange(32)}
     losses = []
     for task in ("go", "stop it"):
         batch["task"] = [task] * 32
-        torch.manual_seed(0)
+        policy.config.batches_trained = 0
         losses.append(policy(batch, reduction="none")[0])
     assert 0.2 < (losses[0] - losses[1]).abs().lt(1e-6).float().mean() < 0.8
 

@@ -12,7 +12,7 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.tools import export_onnx
-from lerobot_qwenvla.tools.export_onnx import export, main
+from lerobot_qwenvla.tools.export_onnx import WORDS, export, main
 
 SCREEN, MAP = f"{OBS_IMAGES}.screen", f"{OBS_IMAGES}.map"
 BATCH = 3
@@ -27,7 +27,8 @@ def observed(policy: QwenVLAPolicy) -> tuple[dict, dict[str, np.ndarray]]:
     tasks = ["go", "stop", "turn"]
     state = {OBS_STATE: 2 * torch.randn(BATCH, 5)} if policy.config.robot_state_feature else {}
     features = {camera: policy.backbone.encode(frames, tasks) for camera, frames in pictures.items()}
-    inputs = {name: value.numpy() for name, value in {**features, **state}.items()}
+    words = {WORDS: policy.backbone.words(tasks, "cpu")}
+    inputs = {name: value.numpy() for name, value in {**features, **words, **state}.items()}
     return {**pictures, **state, "task": tasks}, inputs
 
 
@@ -55,7 +56,12 @@ def test_steps_by_hand_make_the_policys_chunk(make_policy, tmp_path):
     export(policy, "step", tmp_path)
     context, velocity = session(tmp_path / "context.onnx"), session(tmp_path / "velocity.onnx")
     batch, told = observed(policy)
-    untold = {**told, SCREEN: policy.backbone.encode(batch[SCREEN], [""] * BATCH).numpy()}
+    hidden = [""] * BATCH
+    untold = {
+        **told,
+        SCREEN: policy.backbone.encode(batch[SCREEN], hidden).numpy(),
+        WORDS: policy.backbone.words(hidden, "cpu").numpy(),
+    }
     names = [output.name for output in context.get_outputs()]
     keys_values = [dict(zip(names, context.run(names, inputs), strict=True)) for inputs in (told, untold)]
     noise = torch.randn(BATCH, 6, 5)
@@ -76,12 +82,12 @@ def test_command_exports_a_checkpoint_whose_state_is_hidden(make_policy, tmp_pat
     assert f"{output}: " in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "expert.onnx"}
     chunk = session(output)
-    assert [value.name for value in chunk.get_inputs()] == [SCREEN, "noise"]
+    assert [value.name for value in chunk.get_inputs()] == [SCREEN, WORDS, "noise"]
     batch, inputs = observed(policy)
     policy = QwenVLAPolicy.from_pretrained(tmp_path / "checkpoint", config=policy.config)
     policy.config.num_inference_steps = 2
     noise = torch.randn(BATCH, 6, 5)
-    fed = {SCREEN: inputs[SCREEN], "noise": noise.numpy()}
+    fed = {SCREEN: inputs[SCREEN], WORDS: inputs[WORDS], "noise": noise.numpy()}
     with torch.compiler.set_stance("force_eager"):
         expected = policy.predict_action_chunk(batch, noise=noise).numpy()
     np.testing.assert_allclose(chunk.run([ACTION], fed)[0], expected, atol=1e-5)

@@ -1,0 +1,150 @@
+"""A small dataset that leaves episodes for validation, and training commands on it in processes of their own.
+
+The processes are forks of one that has imported LeRobot, which takes longer than all they do.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+from lerobot_qwenvla.features.precompute import precompute_features
+
+MODULES = {
+    "lerobot-train": "lerobot.scripts.lerobot_train",
+    "qwenvla-train": "lerobot_qwenvla.training.train",
+}
+IMAGE_PX = 64
+NAMES = ["mouse.x", "mouse.y", "button.left", "key.w"]
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> LeRobotDataset:
+    """Four episodes of eight frames with one instruction; a quarter of them is one to validate with."""
+    folder = tmp_path_factory.mktemp("training")
+    vector = {"dtype": "float32", "shape": (len(NAMES),), "names": NAMES}
+    screen = {"dtype": "video", "shape": (IMAGE_PX, IMAGE_PX, 3), "names": ["height", "width", "channels"]}
+    features = {"observation.images.screen": screen, "observation.state": vector, "action": vector}
+    written = LeRobotDataset.create("tests/training", fps=10, features=features, root=folder / "pictures")
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        for _ in range(8):
+            state, action = rng.uniform(-1, 1, (2, len(NAMES))).astype(np.float32)
+            picture = np.full((IMAGE_PX, IMAGE_PX, 3), rng.integers(256), np.uint8)
+            written.add_frame(
+                {"observation.images.screen": picture, "observation.state": state, "action": action, "task": "go"}
+            )
+        written.save_episode()
+    written.finalize()
+    return LeRobotDataset("tests/training", root=folder / "pictures", video_backend="pyav")
+
+
+@pytest.fixture(scope="session")
+def dataset(pictures: LeRobotDataset, make_settings: Callable) -> LeRobotDataset:
+    """Features of them."""
+    return precompute_features(
+        pictures, make_settings(), [-4, -2, 0], pictures.root.with_name("features"), device="cpu"
+    )
+
+
+@pytest.fixture(scope="session")
+def train_arguments(dataset: LeRobotDataset, backbone_dir: Path) -> Callable[..., list[str]]:
+    """Arguments of a training run; its 24 frames are six batches, and steps and validation have no smaller ones."""
+
+    def arguments(output_dir: Path, **settings: object) -> list[str]:
+        values = {
+            "policy.type": "qwenvla", "policy.backbone": backbone_dir, "policy.vlm_layer": 4, "policy.image_size": 64,
+            "policy.quantization": "none", "policy.dtype": "float32", "policy.chunk_size": 4,
+            "policy.n_action_steps": 4, "policy.expert_layers": 2, "policy.expert_width": 64,
+            "policy.expert_heads": 4, "policy.device": "cpu", "policy.push_to_hub": "false",
+            "policy.optimizer_lr": 1e-3, "policy.scheduler_warmup_steps": 1, "policy.state_dropout": 0.5,
+            "dataset.repo_id": dataset.repo_id, "dataset.root": dataset.root, "dataset.eval_split": 0.25,
+            "dataset.video_backend": "pyav",
+            "num_workers": 0, "batch_size": 4, "steps": 12, "save_freq": 4, "eval_steps": 4, "log_freq": 1,
+            "output_dir": output_dir,
+        }  # fmt: skip
+        return [f"--{name}={value}" for name, value in {**values, **settings}.items()]
+
+    return arguments
+
+
+class Forks:
+    """The process that the commands are forks of."""
+
+    def __init__(self) -> None:
+        program = Path(__file__).with_name("forked_commands.py")
+        command = [sys.executable, program, *MODULES.values()]
+        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **request: object) -> int:
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+
+@dataclass(frozen=True)
+class Running:
+    forks: Forks
+    process: int
+    log: Path
+
+    def wait(self) -> str:
+        """Its log, when it has ended well."""
+        exit_code = self.forks.ask(wait=self.process)
+        assert exit_code == 0, self.read()
+        return self.read()
+
+    def kill_when_logged(self, text: str) -> None:
+        """Ends it with SIGKILL as soon as its log has this."""
+        while text not in self.read():
+            assert "Error" not in self.read(), self.read()
+            time.sleep(0.005)
+        os.kill(self.process, signal.SIGKILL)
+        assert self.forks.ask(wait=self.process) == -signal.SIGKILL
+
+    def read(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Starts a command: its words, and what its environment has besides this one's."""
+    forks, folder = Forks(), tmp_path_factory.mktemp("logs")
+
+    def start(*command: str, environment: dict[str, str] | None = None) -> Running:
+        log = folder / f"{len(list(folder.iterdir()))}.log"
+        log.touch()
+        process = forks.ask(
+            module=MODULES[command[0]], command=list(command), log=str(log), environment=environment or {}
+        )
+        return Running(forks, process, log)
+
+    yield start
+    forks.server.stdin.close()
+    forks.server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def start_two(start: Callable[..., Running]) -> Callable[..., Running]:
+    """Starts a command in two processes that know of each other as torchrun tells them; the first one speaks."""
+
+    def start_two(*command: str) -> Running:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+        first, _ = (start(*command, environment=shared | rank) for rank in ranks)
+        return first
+
+    return start_two
