@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.policies import PreTrainedPolicy
 from lerobot.processor import PolicyProcessorPipeline
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
-
-from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 
 
 class Chunks(NamedTuple):
@@ -74,7 +73,7 @@ def derangement(instructions: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def decide(
-    policy: QwenVLAPolicy,
+    policy: PreTrainedPolicy,
     preprocessor: PolicyProcessorPipeline[dict[str, Any], dict[str, Any]],
     postprocessor: PolicyProcessorPipeline,
     dataset: LeRobotDataset,
@@ -87,6 +86,7 @@ def decide(
     """Lets the policy decide at every `n_action_steps`-th frame of each episode.
 
     Args:
+        policy: A qwenvla policy, or one with adapters around it.
         dataset: Of whole episodes, with the delta timestamps of the policy.
         told: Names of how the policy is told what to do, and of each other instructions in the place of given ones.
         seed: Of the noise, which is the same however the policy is told.
@@ -94,9 +94,10 @@ def decide(
         num_workers: Processes that decode pictures.
     """
     episode, frame = (_column(dataset, name) for name in ("episode_index", "frame_index"))
-    rows = np.flatnonzero(frame % policy.config.n_action_steps == 0)
+    config = policy.config
+    rows = np.flatnonzero(frame % config.n_action_steps == 0)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(len(rows), *policy.model.chunk_shape, generator=generator)
+    noise = torch.randn(len(rows), config.chunk_size, *config.action_feature.shape, generator=generator)
     true, is_pad, predicted = [], [], {name: [] for name in told}
     loader = DataLoader(Subset(dataset, rows.tolist()), batch_size=batch_size, num_workers=num_workers)
     batches = tqdm(loader, "Deciding", unit="batch", leave=False)
@@ -105,7 +106,7 @@ def decide(
         is_pad.append(batch[f"{ACTION}_is_pad"].numpy())
         for name, instead in told.items():
             told_batch = {**batch, "task": [instead.get(task, task) for task in batch["task"]]}
-            chunk = policy.predict_action_chunk(preprocessor(told_batch), noise=of_batch.to(policy.config.device))
+            chunk = policy.predict_action_chunk(preprocessor(told_batch), noise=of_batch.to(config.device))
             predicted[name].append(postprocessor(chunk).float().cpu().numpy())
     return Decisions(
         episode[rows],

@@ -17,6 +17,7 @@ from lerobot.configs.default import DatasetConfig
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.datasets.factory import resolve_delta_timestamps
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.utils import INFO_PATH
 from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.processor import NormalizerProcessorStep, TransitionKey
 from lerobot.utils.constants import ACTION
@@ -137,8 +138,8 @@ def _policy_config() -> tuple[QwenVLAConfig, str]:
 
 
 def _metadata(source: DatasetConfig) -> LeRobotDatasetMetadata:
-    if source.root is not None and not Path(source.root).is_dir():
-        raise ValueError(f"--dataset.root={source.root}: no such folder; pass a dataset's folder")
+    if source.root is not None and not (Path(source.root) / INFO_PATH).is_file():  # LeRobot would ask the Hub
+        raise ValueError(f"--dataset.root={source.root}: no dataset there, {INFO_PATH} is missing; pass its folder")
     return LeRobotDatasetMetadata(source.repo_id, root=source.root, revision=source.revision)
 
 
