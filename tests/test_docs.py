@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 
 from recordings_to_lerobot.events import read_events
 
@@ -32,6 +33,7 @@ def commands(block: str) -> list[list[str]]:
 def run_here(command: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     """Exit code of a command that runs in this process: a new one would import LeRobot again, which takes seconds."""
     monkeypatch.setattr(sys, "argv", command)
+    AcceleratorState._reset_state(reset_partial_state=True)  # of another page's lerobot-train
     handler = signal.getsignal(signal.SIGTERM)
     try:
         return SCRIPTS[command[0]].load()() or 0

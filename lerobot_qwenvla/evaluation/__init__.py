@@ -1,0 +1,1 @@
+"""Predicted beside recorded actions: the command `qwenvla-evaluate`."""
