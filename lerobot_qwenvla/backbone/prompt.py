@@ -9,6 +9,8 @@ logger = logging.getLogger(__name__)
 
 # What is read where nobody says what to do.
 DEFAULT_INSTRUCTION = "Do what comes next."
+# What is read where the instruction is hidden: for guidance, and for training that prepares it.
+HIDDEN_INSTRUCTION = ""
 # Far more than an instruction needs. What is longer is cut: a page of text pasted by mistake must not fill the memory.
 MAX_INSTRUCTION_TOKENS = 512
 

@@ -31,9 +31,9 @@ from tqdm import tqdm
 from yaml import YAMLError
 
 from lerobot_qwenvla.backbone import BackboneSettings, FrozenBackbone
-from lerobot_qwenvla.backbone.prompt import DEFAULT_INSTRUCTION
+from lerobot_qwenvla.backbone.prompt import DEFAULT_INSTRUCTION, HIDDEN_INSTRUCTION
 from lerobot_qwenvla.features.columns import column_of_camera, feature_identity
-from lerobot_qwenvla.features.store import FEATURES_DIR, WORDS_FILE
+from lerobot_qwenvla.features.store import FEATURES_DIR, UNCOND, WORDS_FILE
 from lerobot_qwenvla.features.table import QUANTIZATIONS, RowLayout, TableWriter
 from lerobot_qwenvla.features.unfinished import dataset_identity, unfinished
 
@@ -49,6 +49,9 @@ class PrecomputeFeaturesConfig(TrainPipelineConfig):
     # "none" keeps features in the type the backbone computes in; "8bit" takes half of bfloat16's bytes and is off by
     # about 0.6 % of the features' size.
     features_quantization: str = "none"
+    # Also keeps features of each frame read without instruction, which --policy.instruction_dropout and guidance need;
+    # twice the work and the disk.
+    features_uncond: bool = False
 
 
 def precompute_features(
@@ -59,6 +62,7 @@ def precompute_features(
     *,
     device: torch.device | str,
     quantization: str = "none",
+    uncond: bool = False,
     batch_size: int = 32,
     num_workers: int = 0,
 ) -> LeRobotDataset:
@@ -71,6 +75,7 @@ def precompute_features(
         root: Must not exist.
         device: Where the backbone computes.
         quantization: How features are kept, see `RowLayout`.
+        uncond: Also features of each frame read without instruction.
         batch_size: Frames encoded at once.
         num_workers: Processes that decode pictures.
 
@@ -88,7 +93,13 @@ def precompute_features(
     assert dataset.delta_timestamps == timestamps, "the dataset must give the frames that are encoded together"
     backbone = FrozenBackbone(settings)
     columns = _columns(dataset, backbone, frame_offsets, quantization)
-    layouts = {camera: RowLayout.from_info(columns[column_of_camera(camera)]["info"]) for camera in cameras}
+    for column in columns.values():
+        column["info"]["uncond"] = uncond
+    layouts = {
+        (camera, suffix): RowLayout.from_info(columns[column_of_camera(camera)]["info"])
+        for camera in cameras
+        for suffix in ["", UNCOND][: 1 + uncond]
+    }
 
     def begin(folder: Path) -> None:
         """All of the dataset but features: in the place of each camera a column that points to them."""
@@ -97,7 +108,8 @@ def precompute_features(
 
     recipe = {"dataset": dataset_identity(dataset.meta), **{name: column["info"] for name, column in columns.items()}}
     with unfinished(root, recipe, begin) as draft:
-        tables = {camera: TableWriter(draft / FEATURES_DIR / camera, layouts[camera]) for camera in cameras}
+        folder = draft / FEATURES_DIR
+        tables = {table: TableWriter(folder / "".join(table), layout) for table, layout in layouts.items()}
         done = min(len(table) for table in tables.values())
         if done < frames:
             done -= done % batch_size  # the same batches as before, so that not a bit depends on the interruption
@@ -105,19 +117,19 @@ def precompute_features(
             table.truncate(done)
         _check_space(draft, list(layouts.values()), done, frames)
         backbone.load(device)
-        _write_words(draft / FEATURES_DIR / WORDS_FILE, backbone, dataset.meta.tasks.index, device)
+        _write_words(folder / WORDS_FILE, backbone, dataset.meta.tasks.index, device)
         loader = DataLoader(Subset(dataset, range(done, frames)), batch_size=batch_size, num_workers=num_workers)
         batches = -(-frames // batch_size)
         for batch in tqdm(loader, "Encoding frames", initial=batches - len(loader), total=batches, unit="batch"):
-            for camera, table in tables.items():
-                table.append(_encode(backbone, camera, batch, device))
+            for (camera, suffix), table in tables.items():
+                table.append(_encode(backbone, camera, batch, device, is_told=suffix != UNCOND))
     return LeRobotDataset(dataset.repo_id, root=root)
 
 
 @torch.no_grad()
 def _write_words(path: Path, backbone: FrozenBackbone, tasks: Iterable[str], device: torch.device | str) -> None:
     """Features of the words of every distinct instruction."""
-    instructions = dict.fromkeys(task or DEFAULT_INSTRUCTION for task in tasks)
+    instructions = dict.fromkeys([*(task or DEFAULT_INSTRUCTION for task in tasks), HIDDEN_INSTRUCTION])
     save_file({text: backbone.words([text], device)[0].cpu() for text in instructions}, path)
 
 
@@ -147,11 +159,13 @@ def _columns(
 
 
 @torch.no_grad()
-def _encode(backbone: FrozenBackbone, camera: str, batch: dict[str, Any], device: torch.device | str) -> Tensor:
+def _encode(
+    backbone: FrozenBackbone, camera: str, batch: dict[str, Any], device: torch.device | str, *, is_told: bool
+) -> Tensor:
     """Features of N frames, or of the F frames of N decisions.  # (N, T, D) or (N, F, T, D)"""
     pictures = batch[camera].to(device)
     is_joint = pictures.ndim == 5
-    instructions = [task or DEFAULT_INSTRUCTION for task in batch["task"]]
+    instructions = [(task or DEFAULT_INSTRUCTION) if is_told else HIDDEN_INSTRUCTION for task in batch["task"]]
     # One by one: read together, their last bits would depend on which had been read before an interruption.
     for instruction in dict.fromkeys(instructions):
         backbone.prefixes([instruction])
@@ -207,6 +221,7 @@ def _run(config: PrecomputeFeaturesConfig) -> None:
         config.features_root,
         device=policy.device,
         quantization=config.features_quantization,
+        uncond=config.features_uncond,
         batch_size=config.batch_size,
         num_workers=config.num_workers,
     )

@@ -16,6 +16,7 @@ from lerobot_qwenvla.features.table import FeatureTable, RowLayout
 logger = logging.getLogger(__name__)
 
 FEATURES_DIR = "features"
+UNCOND = ".uncond"  # ends the name of a table of frames that were read without instruction
 WORDS_FILE = "words.safetensors"  # by instruction (L, D)
 
 # Tables move to a GPU if they fit this share of what is free there once training has taken its own: after two steps
@@ -27,9 +28,23 @@ STEPS_BEFORE_MOVING = 2
 class FeatureStore:
     """Tables of the features of a dataset, one a camera."""
 
-    def __init__(self, tables: dict[str, FeatureTable], words: dict[str, Tensor], *, is_joint: bool) -> None:
-        """`words` by instruction (L, D); `is_joint`: a row has the features of all the frames of its decision."""
-        self._tables, self._words, self._is_joint = tables, words, is_joint
+    def __init__(
+        self,
+        tables: dict[str, FeatureTable],
+        uncond: dict[str, FeatureTable],
+        words: dict[str, Tensor],
+        *,
+        is_joint: bool,
+    ) -> None:
+        """Tables by camera.
+
+        Args:
+            tables: Frames read behind their instructions.
+            uncond: The same frames read without, if they were computed.
+            words: By instruction (L, D).
+            is_joint: A row has the features of all the frames of its decision.
+        """
+        self._tables, self._uncond, self._words, self._is_joint = tables, uncond, words, is_joint
         self._reads = 0
 
     @classmethod
@@ -40,21 +55,33 @@ class FeatureStore:
             ValueError: A table is missing, incomplete, of another length than the dataset, or of another version.
         """
         folder = Path(dataset.root) / FEATURES_DIR
-        tables = {
-            camera: FeatureTable(folder / camera, RowLayout.from_info(info), dataset.total_frames)
-            for camera, info in feature_columns(dataset.features).items()
-        }
+        columns = feature_columns(dataset.features)
+
+        def tables_of(suffix: str) -> dict[str, FeatureTable]:
+            return {
+                camera: FeatureTable(folder / f"{camera}{suffix}", RowLayout.from_info(info), dataset.total_frames)
+                for camera, info in columns.items()
+            }
+
+        tables = tables_of("")
         if not tables:
             return None
         if not (words := folder / WORDS_FILE).exists():
             raise ValueError(f"{words}: missing; run qwenvla-precompute-features again")
-        return cls(tables, load_file(words), is_joint=frame_encoding == "joint")
+        uncond = tables_of(UNCOND) if all(info.get("uncond") for info in columns.values()) else {}
+        return cls(tables, uncond, load_file(words), is_joint=frame_encoding == "joint")
 
-    def read(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+    @property
+    def has_uncond(self) -> bool:
+        """Whether the frames were also read without instruction."""
+        return bool(self._uncond)
+
+    def read(self, rows: dict[str, Tensor], hidden: Tensor | None = None) -> dict[str, Tensor]:
         """Features of the frames of B samples, on their device and in the type they were computed in.
 
         Args:
             rows: Per camera (B, F), what the dataset's columns point to.
+            hidden: (B,) bool, of which the instruction is hidden.
 
         Returns:
             Per camera (B, F, T, D).
@@ -62,7 +89,12 @@ class FeatureStore:
         if self._reads == STEPS_BEFORE_MOVING:
             self._move_what_fits(next(iter(rows.values())).device)
         self._reads += 1
-        return {camera: self._tables[camera].read(of[:, -1] if self._is_joint else of) for camera, of in rows.items()}
+        rows = {camera: of[:, -1] if self._is_joint else of for camera, of in rows.items()}
+        features = {camera: self._tables[camera].read(of) for camera, of in rows.items()}
+        if hidden is not None and hidden.any():
+            for camera, of in rows.items():
+                features[camera][hidden] = self._uncond[camera].read(of[hidden.to(of.device)])
+        return features
 
     def words(self, instructions: list[str], device: torch.device) -> Tensor:
         """Features of the words of B instructions, see `pad_words`.  # (B, L, D)
@@ -77,7 +109,7 @@ class FeatureStore:
     def _move_what_fits(self, device: torch.device) -> None:
         if device.type != "cuda":
             return
-        for camera, table in self._tables.items():
+        for camera, table in (*self._tables.items(), *self._uncond.items()):
             free, _ = torch.cuda.mem_get_info(device)
             fits = table.nbytes <= GPU_SHARE * free
             logger.info(

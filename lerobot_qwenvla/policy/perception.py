@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from lerobot_qwenvla.backbone import FrozenBackbone
+from lerobot_qwenvla.backbone.prompt import HIDDEN_INSTRUCTION
 from lerobot_qwenvla.features.frame_memory import FrameMemory
 from lerobot_qwenvla.features.store import FeatureStore
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.observation import Observation
-
-HIDDEN_INSTRUCTION = ""
 
 
 class Perception:
@@ -24,11 +23,11 @@ class Perception:
     """
 
     def __init__(self, config: QwenVLAConfig, backbone: FrozenBackbone, store: FeatureStore | None) -> None:
-        """Raises ValueError where instructions are to be hidden that the store's features have read."""
-        if store is not None and config.instruction_dropout:
+        """Raises ValueError where instructions are to be hidden that all of the store's features have read."""
+        if store is not None and config.instruction_dropout and not store.has_uncond:
             raise ValueError(
-                f"--policy.instruction_dropout={config.instruction_dropout} hides instructions that precomputed "
-                "features have already read; train on the pictures, or set it to 0"
+                f"--policy.instruction_dropout={config.instruction_dropout} hides instructions that these precomputed "
+                "features have read; compute them again with --features_uncond=true, or set it to 0"
             )
         self.config, self.backbone, self.store = config, backbone, store
         self.memory = FrameMemory(backbone, config.frame_offsets)
@@ -40,14 +39,11 @@ class Perception:
             ValueError: A camera is missing.
         """
         if observation.feature_rows:
-            return self._stored(observation)
+            return self._stored(observation.feature_rows, observation.instructions, hide_instruction)
         cameras = self.config.image_features.keys()
         if observation.images.keys() < cameras:
             raise ValueError(f"training needs {sorted(cameras)}, the batch has {sorted(observation.images)}")
-        instructions = observation.instructions
-        if hide_instruction is not None:
-            hidden = hide_instruction.tolist()
-            instructions = [HIDDEN_INSTRUCTION if h else text for text, h in zip(instructions, hidden, strict=True)]
+        instructions = _hide(observation.instructions, hide_instruction)
         pictures = {camera: self.backbone.encode(frames, instructions) for camera, frames in observation.images.items()}
         return Features(pictures, self.backbone.words(instructions, _device(pictures)))
 
@@ -55,9 +51,11 @@ class Perception:
         self, observation: Observation, steps: Sequence[int], sessions: Sequence[Hashable], *, guided: bool
     ) -> Features:
         """Features of B observations; if guided of 2·B, read with the instruction, and again without."""
-        if observation.feature_rows:
-            return self._stored(observation)
         instructions = _readings(observation, guided)
+        if observation.feature_rows:
+            rows = {camera: each.repeat(1 + guided, 1) for camera, each in observation.feature_rows.items()}
+            hidden = torch.arange(len(instructions)) >= len(observation) if guided else None
+            return self._stored(rows, instructions, hidden)
         if observation.is_current:
             windows = self.memory.push(observation.images, sessions, steps)
             pictures = self.memory.encode(windows, instructions)
@@ -91,18 +89,24 @@ class Perception:
         every = self.config.n_action_steps
         return any(age >= steps_to_decision and (age - steps_to_decision) % every == 0 for age in ages)
 
-    def _stored(self, observation: Observation) -> Features:
+    def _stored(self, rows: dict[str, Tensor], instructions: list[str], hidden: Tensor | None) -> Features:
         if self.store is None:
             raise ValueError(
-                f"got rows of precomputed features ({sorted(observation.feature_rows)}) but not the dataset they are "
+                f"got rows of precomputed features ({sorted(rows)}) but not the dataset they are "
                 "of; pass pictures, or make the policy with LeRobot's make_policy(config, ds_meta=...)"
             )
-        pictures = self.store.read(observation.feature_rows)
-        return Features(pictures, self.store.words(observation.instructions, _device(pictures)))
+        pictures = self.store.read(rows, hidden)
+        return Features(pictures, self.store.words(_hide(instructions, hidden), _device(pictures)))
 
 
 def _device(pictures: dict[str, Tensor]) -> torch.device:
     return next(iter(pictures.values())).device
+
+
+def _hide(instructions: list[str], hidden: Tensor | None) -> list[str]:
+    if hidden is None:
+        return instructions
+    return [HIDDEN_INSTRUCTION if h else text for text, h in zip(instructions, hidden.tolist(), strict=True)]
 
 
 def _readings(observation: Observation, guided: bool) -> list[str]:

@@ -12,11 +12,11 @@ import torch
 from lerobot.utils.constants import OBS_STATE
 from torch import Tensor, nn
 
+from lerobot_qwenvla.backbone.prompt import HIDDEN_INSTRUCTION
 from lerobot_qwenvla.backbone.quantization import is_nf4
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
-from lerobot_qwenvla.policy.perception import HIDDEN_INSTRUCTION
 from lerobot_qwenvla.tools.stopwatch import Stopwatch
 
 # What a decision goes through, in its order.

@@ -26,10 +26,18 @@ SCREEN = "observation.images.screen"
 def precompute(make_settings) -> Callable[..., LeRobotDataset]:
     """Precomputes on the CPU, with settings of the small backbone."""
 
-    def run(dataset: LeRobotDataset, root: Path, *, batch_size: int = 4, quantization: str = "none", **settings):
+    def run(
+        dataset: LeRobotDataset,
+        root: Path,
+        *,
+        batch_size: int = 4,
+        quantization: str = "none",
+        uncond: bool = False,
+        **settings,
+    ):
         return precompute_features(
             dataset, make_settings(**settings), FRAME_OFFSETS, root,
-            device="cpu", batch_size=batch_size, quantization=quantization,
+            device="cpu", batch_size=batch_size, quantization=quantization, uncond=uncond,
         )  # fmt: skip
 
     return run
@@ -105,9 +113,31 @@ def test_bfloat16_features_are_stored_as_they_are(pixel_dataset, precompute, tmp
     assert len(table_of(features.root)) == read.nbytes
 
 
-def test_hiding_instructions_needs_pictures(feature_dataset, make_config):
-    with pytest.raises(ValueError, match=r"instruction_dropout=0.1 hides instructions.*train on the pictures"):
+def test_hiding_instructions_needs_features_read_without(feature_dataset, make_config):
+    with pytest.raises(ValueError, match=r"instruction_dropout=0.1 hides instructions.*--features_uncond=true"):
         make_policy(make_config(instruction_dropout=0.1), ds_meta=feature_dataset.meta)
+
+
+@pytest.mark.parametrize("mode", ["per_frame", "joint"])
+def test_hidden_and_guided_features_are_those_of_pictures(
+    pixel_dataset, precompute, make_settings, make_trainee, make_batch, tmp_path, mode
+):
+    timestamps = frame_timestamps(pixel_dataset.meta, make_settings(frame_encoding=mode), FRAME_OFFSETS)
+    pixels = LeRobotDataset(
+        pixel_dataset.repo_id, root=pixel_dataset.root, delta_timestamps=timestamps, video_backend="pyav"
+    )
+    features = precompute(pixels, tmp_path / "features", uncond=True, frame_encoding=mode)
+    settings = {"frame_encoding": mode, "instruction_dropout": 0.5, "guidance_scale": 2.0}
+    noise, time = torch.randn(len(ROWS), 6, 5), torch.rand(len(ROWS))
+    chunks, losses = [], []
+    for dataset in (pixel_dataset, features):
+        policy = make_trainee(dataset, **settings)
+        batch = make_batch(dataset, policy, ROWS)
+        chunks.append(policy.predict_action_chunk(batch, noise=noise))
+        losses.append(policy.train()({**batch, "noise": noise, "time": time}, reduction="none")[0])
+    torch.testing.assert_close(*chunks, atol=1e-4, rtol=0)
+    torch.testing.assert_close(*losses, atol=1e-4, rtol=0)
+    assert (losses[0] - policy({**batch, "noise": noise, "time": time}, reduction="none")[0]).abs().max() > 1e-3
 
 
 def test_a_policy_trained_on_features_has_the_inputs_of_one_trained_on_pictures(
