@@ -9,6 +9,7 @@ from lerobot.utils.constants import CHECKPOINTS_DIR, LAST_CHECKPOINT_LINK, PRETR
 
 from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.runner import Stage, program
+from lerobot_qwenvla.miniworld.tasks import RECORDED
 
 # Settings of the policy that frozen features depend on; after a change of others the same features are trained on.
 FEATURE_SETTINGS = (
@@ -72,13 +73,15 @@ def trained(config: DemoConfig, run: str, features: str = "features", **settings
     return Stage(f"train-{run}", command, out / f"train-{run}", inputs=(config.train_config,))
 
 
-def evaluated(config: DemoConfig, name: str, run: str | None = None, **settings: Any) -> Stage:
+def evaluated(
+    config: DemoConfig, name: str, run: str | None = None, *, variation: str = RECORDED, **settings: Any
+) -> Stage:
     """The policy of a training run, by default the one of the same name, plays episodes that were never recorded."""
     out = config.output_dir
     command = [
         program("lerobot-eval"), f"--policy.path={checkpoint_of(out, run or name)}", *_options(settings),
         "--env.type=miniworld", f"--env.task={config.task}", f"--env.canvas_w={config.canvas}",
-        f"--env.canvas_h={config.canvas}", f"--eval.n_episodes={config.eval_episodes}",
+        f"--env.canvas_h={config.canvas}", f"--env.variation={variation}", f"--eval.n_episodes={config.eval_episodes}",
         f"--eval.batch_size={config.eval_batch_size}", "--eval.use_async_envs=false",
         f"--seed={config.eval_first_seed}", f"--output_dir={out / f'evaluate-{name}'}",
     ]  # fmt: skip

@@ -48,3 +48,8 @@ def test_one_training_run_can_be_evaluated_in_two_ways(make_demo):
 def test_training_seeds_share_recordings_and_features():
     one, two = demo_stages(DemoConfig(seed=1)), demo_stages(DemoConfig(seed=2))
     assert [stage.name for stage in one if stage in two] == ["backbone", "record", "convert", "features", "baselines"]
+
+
+def test_a_policy_can_be_evaluated_in_another_variation(make_demo):
+    assert "--env.variation=recorded" in evaluated(make_demo(), "1").command
+    assert "--env.variation=new_words" in evaluated(make_demo(), "1", variation="new_words").command

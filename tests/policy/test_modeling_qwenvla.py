@@ -45,6 +45,21 @@ def test_cached_frames_give_the_same_actions_as_encoding_all_of_them(pixel_datas
     assert policy.perception.memory.hits > 0
 
 
+def test_a_new_instruction_counts_from_the_next_decision(pixel_dataset, make_trainee):
+    policy, obedient, deaf = (make_trainee(pixel_dataset, n_action_steps=2) for _ in range(3))
+    noise = torch.randn(2, 6, 5)
+    for step, observation in enumerate(episode(steps=6, batch=2)):
+        told = {**observation, "task": ["stop", "turn"]}
+        action = policy.select_action(told if step >= 3 else observation, noise=noise)
+        always_told, never_told = (
+            obedient.select_action(told, noise=noise),
+            deaf.select_action(observation, noise=noise),
+        )
+        expected = always_told if step >= 4 else never_told  # it decides at 0, 2 and 4
+        torch.testing.assert_close(action, expected, atol=1e-4, rtol=0)
+    assert (always_told - never_told).abs().max() > 1e-3
+
+
 def test_looking_ahead_at_an_observation_is_no_step(pixel_dataset, make_trainee):
     policy, plain = make_trainee(pixel_dataset), make_trainee(pixel_dataset)
     noise = torch.randn(2, 6, 5)

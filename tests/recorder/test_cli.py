@@ -38,7 +38,7 @@ def test_option_names_may_be_spelled_with_hyphens(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--task=NoRoom", "Known tasks: OneRoom"),
+        ("--task=NoRoom", "Known tasks: GoToObject, OneRoom"),
         ("--canvas=4", "at least 16"),
         ("--canvas=wide", "`canvas`"),
         ("--canvas=[32", "expected ',' or ']'"),
