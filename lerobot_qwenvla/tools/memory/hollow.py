@@ -90,7 +90,7 @@ class BlankFeatures:
     def __init__(self, policy: QwenVLAPolicy) -> None:
         self.images, self.backbone = policy.config.image_features, policy.backbone
 
-    def read(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+    def read(self, rows: dict[str, Tensor], hidden: Tensor | None = None) -> dict[str, Tensor]:
         """Of rows (B, F) by camera.  # per camera (B, F, T, D)"""
         dtype, width = self.backbone.settings.torch_dtype, self.backbone.width
         tokens = {camera: math.prod(self.backbone.token_grid(self.images[camera].shape)) for camera in rows}
