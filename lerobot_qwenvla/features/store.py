@@ -76,6 +76,11 @@ class FeatureStore:
         """Whether the frames were also read without instruction."""
         return bool(self._uncond)
 
+    @property
+    def longest_instruction(self) -> str:
+        """Of the dataset's, the one of the most tokens."""
+        return max(self._words, key=lambda text: len(self._words[text]))
+
     def read(self, rows: dict[str, Tensor], hidden: Tensor | None = None) -> dict[str, Tensor]:
         """Features of the frames of B samples, on their device and in the type they were computed in.
 

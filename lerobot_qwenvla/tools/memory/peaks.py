@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map_only
 
 from lerobot_qwenvla.backbone.quantization import stored_tensors
 from lerobot_qwenvla.features.columns import column_of_camera
+from lerobot_qwenvla.features.store import FeatureStore
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.tools.memory.hollow import hollow_policy, verify_weights
@@ -80,7 +81,10 @@ def measure(training: Training, dataset_meta: LeRobotDatasetMetadata | None = No
 def _train(policy: QwenVLAPolicy, optimizer: Optimizer, batch_size: int) -> None:
     """Forward, backward and optimizer as lerobot-train takes them, in the precision it takes from `config.dtype`."""
     config = policy.config
-    batch = _observations(config, batch_size, precomputed=policy.perception.store is not None)
+    store = policy.perception.store
+    batch = _observations(config, batch_size, precomputed=store is not None)
+    if isinstance(store, FeatureStore):  # which knows the instructions of its dataset only
+        batch["task"] = [store.longest_instruction] * batch_size
     batch[ACTION] = torch.zeros(batch_size, config.chunk_size, *config.action_feature.shape, device=config.device)
     policy.train()
     with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
