@@ -30,7 +30,7 @@ def make_videos(folder: Path, n_frames: int) -> list[Path]:
     """Recordings of a player who turns and walks at random, encoded as the project's own recorder does."""
     from lerobot_qwenvla.miniworld.environment import MiniworldEnv
     from lerobot_qwenvla.recorder.recording_writer import RecordingWriter
-    from recordings_to_lerobot.action_schema import action_vector
+    from recordings_to_lerobot.actions.encoding import action_vector
 
     env = MiniworldEnv(canvas_w=SIZE_PX, canvas_h=SIZE_PX, episode_length=n_frames + 1)
     for seed in range(DIFFERENT_VIDEOS):
@@ -71,14 +71,14 @@ def make_recordings(folder: Path, videos: list[Path], n_episodes: int, n_frames:
 
 def time_convert(recordings: Path, video: str) -> float:
     """Seconds for a conversion of all recordings in a folder."""
-    from recordings_to_lerobot.convert import convert
-    from recordings_to_lerobot.options import ConvertConfig
+    from recordings_to_lerobot.conversion.options import ConvertConfig
+    from recordings_to_lerobot.conversion.run import convert
 
     with tempfile.TemporaryDirectory() as folder:
         started_s = time.perf_counter()
         summary = convert(ConvertConfig(input=recordings, repo_id="a/b", root=Path(folder) / "out", video=video))
         elapsed_s = time.perf_counter() - started_s
-    assert len(summary.plan.outlines) == len(list(recordings.iterdir())) and not summary.plan.problems
+    assert len(summary.plan.entries) == len(list(recordings.iterdir())) and not summary.plan.problems
     return elapsed_s
 
 
@@ -86,10 +86,11 @@ def time_add_frame(recordings: Path) -> float:
     """Seconds for the same rows written frame by frame, as a converter is usually written with LeRobot."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    from recordings_to_lerobot.dataset_writer import features
-    from recordings_to_lerobot.labelling import label_recording
-    from recordings_to_lerobot.options import LabelOptions
-    from recordings_to_lerobot.recording import find_episodes, read_recording
+    from recordings_to_lerobot.alignment.labels import label_recording
+    from recordings_to_lerobot.alignment.options import LabelOptions
+    from recordings_to_lerobot.dataset.writer import features
+    from recordings_to_lerobot.recordings.find import find_episodes
+    from recordings_to_lerobot.recordings.recording import read_recording
 
     with tempfile.TemporaryDirectory() as folder:
         started_s = time.perf_counter()

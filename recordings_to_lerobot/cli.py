@@ -14,7 +14,7 @@ import draccus
 import yaml
 from draccus.utils import DecodingError
 
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 
 PROGRAM = "recordings-to-lerobot"
 
@@ -36,7 +36,7 @@ class Command:
 
 _HERE = "recordings_to_lerobot.commands"
 COMMANDS = {
-    "inspect": Command("recordings_to_lerobot.inspection.command", "InspectConfig", "see what is in recordings"),
+    "inspect": Command(f"{_HERE}.inspect_recordings", "InspectConfig", "see what is in recordings"),
     "convert": Command(f"{_HERE}.convert", "ConvertConfig", "convert recordings, or add new ones to a dataset", True),
     "verify": Command(f"{_HERE}.verify", "VerifyConfig", "compare a dataset with the recordings it was made from"),
     "explain": Command(f"{_HERE}.explain", "ExplainConfig", "show what was recorded around a row of a dataset"),

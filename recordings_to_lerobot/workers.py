@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 
 # More than that Windows cannot wait for.
 _MAX_WORKERS = 61
@@ -65,7 +65,7 @@ def _context() -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "recordings_to_lerobot.preparation"])
+    context.set_forkserver_preload(["__main__", "recordings_to_lerobot.conversion.episode"])
     return context
 
 

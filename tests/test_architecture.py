@@ -37,6 +37,12 @@ def test_the_contracts_are_kept():
         ("recordings_to_lerobot/__init__.py", "import lerobot_qwenvla.devices", "The converter stands on its own"),
         ("lerobot_qwenvla/devices/__init__.py", "import lerobot_qwenvla.miniworld", "Folders import downwards only"),
         ("lerobot_qwenvla/attic/__init__.py", "", "Folders import downwards only"),
+        (
+            "recordings_to_lerobot/dataset/names.py",
+            "import recordings_to_lerobot.conversion",
+            "Recordings become a dataset without turning back",
+        ),
+        ("recordings_to_lerobot/attic/__init__.py", "", "Recordings become a dataset without turning back"),
         ("lerobot_qwenvla/recorder/__init__.py", "import lerobot_qwenvla.policy", "The game knows no policy"),
         ("lerobot_qwenvla/tools/__init__.py", "import lerobot_qwenvla.devices", "The policy knows no game"),
         ("lerobot_qwenvla/miniworld/tasks.py", "import lerobot_qwenvla.miniworld.environment", "No circles"),
@@ -52,7 +58,7 @@ def test_a_wrong_import_is_caught(copied_tree, module, wrong_import, contract):
     assert any(line.startswith(contract) and line.endswith("BROKEN") for line in run.stdout.splitlines())
 
 
-FOLDERS = sorted({path.parent.relative_to(ROOT) for path in (ROOT / "lerobot_qwenvla").rglob("*.py")})
+FOLDERS = sorted({path.parent.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py")})
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=str)

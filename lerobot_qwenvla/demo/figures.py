@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.utils.data import default_collate
 
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, denormalize_px
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS
+from recordings_to_lerobot.actions.encoding import denormalize_px
 
 matplotlib.rcParams.update(
     {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path"}

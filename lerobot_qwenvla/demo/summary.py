@@ -8,7 +8,7 @@ from typing import Any
 
 from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.stages import checkpoint_of
-from recordings_to_lerobot.dataset_layout import RECORDINGS_FILE
+from recordings_to_lerobot.dataset.names import RECORDINGS_FILE
 
 
 def summarize(config: DemoConfig, seconds: dict[str, float]) -> dict[str, Any]:

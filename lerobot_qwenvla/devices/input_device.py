@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from recordings_to_lerobot.action_schema import BUTTON_BITS, KEY_OF_CODE, action_vector, normalize_px
+from recordings_to_lerobot.actions.channels import BUTTON_BITS
+from recordings_to_lerobot.actions.encoding import action_vector, normalize_px
+from recordings_to_lerobot.actions.vocabulary import KEY_OF_CODE
 
 
 @dataclass(frozen=True)

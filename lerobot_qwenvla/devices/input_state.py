@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recordings_to_lerobot.action_schema import CHANNELS, MOUSE_CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS, MOUSE_CHANNELS
 
 PRESSED_ABOVE = 0.5
 

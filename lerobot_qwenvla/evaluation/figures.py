@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lerobot_qwenvla.devices.input_state import PRESSED_ABOVE
-from recordings_to_lerobot.action_schema import MOUSE_CHANNELS
+from recordings_to_lerobot.actions.channels import MOUSE_CHANNELS
 
 BLUE, ORANGE, GREY, LIGHT_GREY = "#1f5fbf", "#d9730d", "#8a8f98", "#d5d8dd"
 MOST_LINES = 6  # continuous channels drawn of a dataset that has many

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX
 
 MAX_TURN_DEG = 15.0
 # Canvases from 12 pixels on have a pixel inside this zone, so that a player can always look straight ahead.

@@ -10,7 +10,7 @@ from lerobot_qwenvla.devices.input_state import input_state
 from lerobot_qwenvla.miniworld.controls import Controls, decode_controls
 from lerobot_qwenvla.miniworld.tasks import NEW_PAIRS, NEW_WORDS, RECORDED, WRONG_OBJECT, find_task
 from lerobot_qwenvla.miniworld.worlds import world_class
-from recordings_to_lerobot.action_schema import CHANNELS, MOUSE_CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS, MOUSE_CHANNELS
 
 SMALLEST_CANVAS_PX = 16
 FPS = 10

@@ -11,7 +11,7 @@ from lerobot.utils.constants import ACTION
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv, Pose
 from lerobot_qwenvla.miniworld.picture_match import match_pictures
-from recordings_to_lerobot.dataset_layout import SCREEN
+from recordings_to_lerobot.dataset.names import SCREEN
 
 # The same actions in the same world lead to the same place, but for the rounding of float32.
 MAX_POSITION_ERROR_M = 1e-3

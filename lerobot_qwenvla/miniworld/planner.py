@@ -5,7 +5,7 @@ import numpy as np
 from lerobot_qwenvla.devices.intention import Intention
 from lerobot_qwenvla.miniworld.controls import MAX_TURN_DEG, mouse_x_of_turn
 from lerobot_qwenvla.miniworld.sight import Sight, bearing_deg
-from recordings_to_lerobot.action_schema import denormalize_px
+from recordings_to_lerobot.actions.encoding import denormalize_px
 
 # Half a turn step: in eight steps played without looking, the goal cannot cross the whole field of view.
 SEARCH_TURN_DEG = 7.5

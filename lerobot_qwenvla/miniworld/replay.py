@@ -21,8 +21,9 @@ from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.miniworld.episode_replay import PICTURES_AT_ONCE, EpisodeReplay, replay_episode
 from lerobot_qwenvla.miniworld.tasks import TASKS
 from lerobot_qwenvla.miniworld.worlds import OpenGLMissingError
-from recordings_to_lerobot.action_schema import CHANNELS
-from recordings_to_lerobot.dataset_layout import SCREEN, read_records
+from recordings_to_lerobot.actions.channels import CHANNELS
+from recordings_to_lerobot.dataset.names import SCREEN
+from recordings_to_lerobot.dataset.records import read_records
 
 
 @dataclass

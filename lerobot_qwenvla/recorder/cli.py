@@ -18,7 +18,7 @@ from lerobot_qwenvla.recorder.game_window import GameWindow
 from lerobot_qwenvla.recorder.human import HUMAN, EpisodeDiscardedError, HumanPlayer, SessionEndedError
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player
 from lerobot_qwenvla.recorder.record import record_episode
-from recordings_to_lerobot.recording import META_FILE
+from recordings_to_lerobot.recordings.find import META_FILE
 
 
 @dataclass

@@ -8,7 +8,7 @@ from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, QPC_FREQ, now
 from lerobot_qwenvla.recorder.game_window import GameWindow, Wish
 from lerobot_qwenvla.recorder.play import Interval, Player
-from recordings_to_lerobot.action_schema import KEY_CODES
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 
 # How often the window is asked what happened, except while the world is stepped and drawn: an event is stamped when
 # the answer comes.

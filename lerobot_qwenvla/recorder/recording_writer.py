@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from lerobot_qwenvla.devices.input_device import InputEvent
-from recordings_to_lerobot.recording import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE, VIDEO_FILE
+from recordings_to_lerobot.recordings.find import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE, VIDEO_FILE
 
 # Visually lossless and fast; screen recorders write a key frame every few seconds.
 ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast"}

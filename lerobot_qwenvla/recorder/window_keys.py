@@ -1,6 +1,6 @@
 """Windows virtual-key codes of the keys that a window reports."""
 
-from recordings_to_lerobot.action_schema import KEY_CODES
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 
 # Pyglet's names where they differ from the vocabulary's.
 _VOCABULARY_NAMES = {

@@ -19,7 +19,7 @@ from rich.table import Table
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.tools.decision_profile import PARTS, Profile, Timing, profile
-from recordings_to_lerobot.action_schema import CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS
 
 REPEATS_ON_CPU, REPEATS_ON_GPU = 5, 200  # of which p99 is about the second slowest
 

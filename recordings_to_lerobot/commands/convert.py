@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recordings_to_lerobot.convert import ConvertSummary, convert
-from recordings_to_lerobot.dataset_layout import QUARANTINE_FILE
-from recordings_to_lerobot.options import ConvertConfig
+from recordings_to_lerobot.conversion.options import ConvertConfig
+from recordings_to_lerobot.conversion.run import ConvertSummary, convert
+from recordings_to_lerobot.dataset.names import QUARANTINE_FILE
 
 __all__ = ["ConvertConfig", "run"]
 
@@ -40,19 +40,19 @@ def _table(summary: ConvertSummary, config: ConvertConfig) -> Table:
     plan = summary.plan
     verb = "Would convert" if config.dry_run else "Converted"
     table = Table("", "", title=f"{verb} to {config.repo_id}", show_header=False)
-    table.add_row("episodes", f"{len(plan.outlines):,}")
+    table.add_row("episodes", f"{len(plan.entries):,}")
     if plan.already_there:
         table.add_row("already in the dataset", f"{plan.already_there:,}")
     if plan.problems:
         table.add_row("left out", f"{len(plan.problems):,}")
-    table.add_row("frames", f"{sum(outline.n_rows for outline in plan.outlines):,}")
+    table.add_row("frames", f"{sum(entry.n_rows for entry in plan.entries):,}")
     for split, episodes in summary.splits.items() if config.splits else ():
         table.add_row(f"split {escape(split)}", f"episodes {episodes}")
-    pressed = sorted(frozenset().union(*(outline.pressed for outline in plan.outlines)))
+    pressed = sorted(frozenset().union(*(entry.pressed for entry in plan.entries)))
     table.add_row("buttons and keys used", ", ".join(pressed) or "none")
     counts: Counter[str] = Counter()
-    for outline in plan.outlines:
-        counts.update(outline.counts)
+    for entry in plan.entries:
+        counts.update(entry.counts)
     for name, count in counts.items():
         # Each may mean that something is wrong with the recordings.
         if count and name not in ("rows", "video_frames"):
@@ -66,12 +66,12 @@ def _table(summary: ConvertSummary, config: ConvertConfig) -> Table:
 
 def _videos(summary: ConvertSummary) -> list[str]:
     plan = summary.plan
-    copied = [outline for outline in plan.outlines if outline.folder not in plan.not_copied]
+    copied = [entry for entry in plan.entries if entry.folder not in plan.not_copied]
     lines = []
     if copied:
-        decoded = sum(outline.facts.mean_decoded for outline in copied) / len(copied)
+        decoded = sum(entry.facts.mean_decoded for entry in copied) / len(copied)
         lines.append(f"{len(copied):,} copied; reading a picture at random decodes {decoded:.1f}")
-    reasons = Counter(plan.not_copied[outline.folder] for outline in plan.outlines if outline.folder in plan.not_copied)
+    reasons = Counter(plan.not_copied[entry.folder] for entry in plan.entries if entry.folder in plan.not_copied)
     lines += [f"{count:,} encoded: {reason}" for reason, count in reasons.most_common()]
     if summary.read_ms is not None:
         lines.append(f"reading a picture at random takes {summary.read_ms:.1f} ms here")

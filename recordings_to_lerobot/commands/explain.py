@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from recordings_to_lerobot.action_schema import BUTTON_BITS, denormalize_px
-from recordings_to_lerobot.derivation import ExplainedRow, Explanation, RawEvent, signed
-from recordings_to_lerobot.explanation import explain_row
-from recordings_to_lerobot.timeline import NS_PER_MS
+from recordings_to_lerobot.actions.channels import BUTTON_BITS
+from recordings_to_lerobot.actions.encoding import denormalize_px
+from recordings_to_lerobot.alignment.timeline import NS_PER_MS
+from recordings_to_lerobot.verification.derivation import ExplainedRow, Explanation, RawEvent, signed
+from recordings_to_lerobot.verification.explanation import explain_row
 
 
 @dataclass(kw_only=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from recordings_to_lerobot.dataset_layout import read_records
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.dataset.records import read_records
+from recordings_to_lerobot.recordings.validation import RecordingError
 
 
 @dataclass(kw_only=True)
@@ -45,7 +45,7 @@ def run(config: PushConfig) -> int:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
     from lerobot.datasets.utils import create_lerobot_dataset_card
 
-    from recordings_to_lerobot.card import card_arguments
+    from recordings_to_lerobot.dataset.card import card_arguments
 
     dataset = LeRobotDataset(config.repo_id, root=config.root, video_backend="pyav")
     arguments = card_arguments(dataset.meta, records, config.license)

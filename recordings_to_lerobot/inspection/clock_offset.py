@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from recordings_to_lerobot.events import Events
-from recordings_to_lerobot.inspection.input_activity import MousePath, pressed_within, presses
+from recordings_to_lerobot.alignment.timeline import NS_PER_MS, NS_PER_S
+from recordings_to_lerobot.alignment.track import MousePath, pressed_within, presses
 from recordings_to_lerobot.inspection.picture_motion import picture_motion
-from recordings_to_lerobot.timeline import NS_PER_MS, NS_PER_S
+from recordings_to_lerobot.recordings.events import Events
 
 Confidence = Literal["high", "low", "none"]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from recordings_to_lerobot.action_schema import KeyCodes
+from recordings_to_lerobot.actions.vocabulary import KeyCodes
+from recordings_to_lerobot.alignment.options import LabelOptions
 from recordings_to_lerobot.inspection.clock_offset import estimate_offset
 from recordings_to_lerobot.inspection.episode import FolderInspection, Inspection
 from recordings_to_lerobot.inspection.summary import inspect_recording, source_of
-from recordings_to_lerobot.options import LabelOptions
-from recordings_to_lerobot.recording import find_episodes
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.find import find_episodes
+from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.workers import run_in_processes
 
 

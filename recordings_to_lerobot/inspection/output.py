@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from recordings_to_lerobot.action_schema import KeyCodes
+from recordings_to_lerobot.actions.vocabulary import KeyCodes
+from recordings_to_lerobot.alignment.options import LabelOptions
+from recordings_to_lerobot.alignment.timeline import NS_PER_S
 from recordings_to_lerobot.inspection.episode import FolderInspection, Inspection
 from recordings_to_lerobot.inspection.overlay import painted_rows, write_overlay
 from recordings_to_lerobot.inspection.report import Filmstrip, render_report
 from recordings_to_lerobot.inspection.summary import read_labelled, wanted_idle_mode
-from recordings_to_lerobot.options import LabelOptions
-from recordings_to_lerobot.timeline import NS_PER_S
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.workers import run_in_processes
 
 REPORT_FILE = "report.html"

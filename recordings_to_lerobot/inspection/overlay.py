@@ -9,13 +9,14 @@ import av
 import numpy as np
 from PIL import Image
 
-from recordings_to_lerobot.inspection.input_activity import MousePath
+from recordings_to_lerobot.alignment.labels import Labels
+from recordings_to_lerobot.alignment.timeline import NS_PER_S
+from recordings_to_lerobot.alignment.track import MousePath
 from recordings_to_lerobot.inspection.painting import Painter
-from recordings_to_lerobot.labelling import Labels
-from recordings_to_lerobot.preparation import write_whole
-from recordings_to_lerobot.recording import VIDEO_FILE, Recording
-from recordings_to_lerobot.timeline import NS_PER_S
-from recordings_to_lerobot.video import iterate_frames
+from recordings_to_lerobot.recordings.files import write_whole
+from recordings_to_lerobot.recordings.find import VIDEO_FILE
+from recordings_to_lerobot.recordings.recording import Recording
+from recordings_to_lerobot.video.decode import iterate_frames
 
 _ENCODER_OPTIONS = {"crf": "23", "preset": "superfast"}
 

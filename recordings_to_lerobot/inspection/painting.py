@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from recordings_to_lerobot.action_schema import MOUSE_CHANNELS
+from recordings_to_lerobot.actions.channels import MOUSE_CHANNELS
 
 # Pictures are drawn at least this wide, so that what is written below them can be read.
 MIN_WIDTH_PX = 480

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recordings_to_lerobot.screen_change import GRID, STEPS_PER_LEVEL
+from recordings_to_lerobot.alignment.screen_change import STEPS_PER_LEVEL
+from recordings_to_lerobot.video.block_luma import GRID
 
 # Pictures transformed at a time.
 _BATCH = 256

@@ -4,17 +4,21 @@ from pathlib import Path
 
 import numpy as np
 
-from recordings_to_lerobot.action_schema import BUTTON_BITS, MOUSE_CHANNELS, KeyCodes
-from recordings_to_lerobot.idle import Stretch, find_idle, kept_rows
+from recordings_to_lerobot.actions.channels import BUTTON_BITS, MOUSE_CHANNELS
+from recordings_to_lerobot.actions.vocabulary import KeyCodes
+from recordings_to_lerobot.alignment.idle import Stretch, find_idle, kept_rows
+from recordings_to_lerobot.alignment.labels import Labels, label_recording
+from recordings_to_lerobot.alignment.ledger import account_for_events
+from recordings_to_lerobot.alignment.options import IdleMode, LabelOptions
+from recordings_to_lerobot.alignment.timeline import NS_PER_MS, NS_PER_S, ticks_to_ns
+from recordings_to_lerobot.alignment.track import MousePath, presses
 from recordings_to_lerobot.inspection.clock_offset import estimate_offset, gather_evidence
 from recordings_to_lerobot.inspection.episode import EpisodeSummary, Inspection, Intervals, Offset, Traces, Use
-from recordings_to_lerobot.inspection.input_activity import MousePath, presses
-from recordings_to_lerobot.labelling import Labels, check_and_label
-from recordings_to_lerobot.ledger import account_for_events
-from recordings_to_lerobot.options import IdleMode, LabelOptions
-from recordings_to_lerobot.recording import VIDEO_FILE, Recording, read_recording
-from recordings_to_lerobot.screen_change import block_luma
-from recordings_to_lerobot.timeline import NS_PER_MS, NS_PER_S, ticks_to_ns
+from recordings_to_lerobot.recordings.find import VIDEO_FILE
+from recordings_to_lerobot.recordings.recording import Recording, read_recording
+from recordings_to_lerobot.recordings.validation import Problems
+from recordings_to_lerobot.video.block_luma import block_luma
+from recordings_to_lerobot.video.probe import check_video
 
 # Bins in each direction of the map of where the mouse was.
 MOUSE_BINS = 48
@@ -88,7 +92,13 @@ def read_labelled(folder: Path, options: LabelOptions, key_codes: KeyCodes) -> t
         RecordingError: With everything that keeps it from being converted, except that it may lack a task.
     """
     recording = read_recording(folder, options.sort_events)
-    return recording, check_and_label(recording, options, key_codes)[0]
+    size_px = (recording.meta.canvas_w, recording.meta.canvas_h)
+    problems = Problems()
+    problems.attempt(lambda: check_video(folder / VIDEO_FILE, size_px, len(recording.frame_ticks)))
+    labels = problems.attempt(lambda: label_recording(recording, options, key_codes))
+    problems.check()
+    assert labels is not None
+    return recording, labels
 
 
 def _intervals(interval_ms: np.ndarray) -> Intervals:

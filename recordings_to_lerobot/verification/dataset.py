@@ -15,16 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from recordings_to_lerobot.dataset_layout import (
-    EVENTS_FOLDER,
-    FRAMES_FOLDER,
-    QUARANTINE_FILE,
-    SCREEN,
-    read_json_lines,
-    read_records,
-)
-from recordings_to_lerobot.recording import find_episodes
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.dataset.names import EVENTS_FOLDER, FRAMES_FOLDER, QUARANTINE_FILE, SCREEN
+from recordings_to_lerobot.dataset.records import read_json_lines, read_records
+from recordings_to_lerobot.recordings.find import find_episodes
+from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.verification.episode import StoredEpisode, verify_episode
 from recordings_to_lerobot.verification.evidence import NOTHING
 from recordings_to_lerobot.verification.findings import Findings

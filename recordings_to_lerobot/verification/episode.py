@@ -14,13 +14,15 @@ from pathlib import Path
 import av
 import numpy as np
 
-from recordings_to_lerobot.action_schema import KEY_CODES, KeyCodes, denormalize_px
-from recordings_to_lerobot.dataset_layout import EVENTS_FOLDER, FRAME_INDEX, FRAMES_FOLDER, TIMESTAMP_MS
-from recordings_to_lerobot.labelling import Labels, label_recording
-from recordings_to_lerobot.options import LabelOptions
-from recordings_to_lerobot.preparation import identity_of
-from recordings_to_lerobot.recording import EVENTS_FILE, VIDEO_FILE, Recording, read_recording
-from recordings_to_lerobot.timeline import NS_PER_MS, kept_frames, ticks_to_ns
+from recordings_to_lerobot.actions.encoding import denormalize_px
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES, KeyCodes
+from recordings_to_lerobot.alignment.labels import Labels, label_recording
+from recordings_to_lerobot.alignment.options import LabelOptions
+from recordings_to_lerobot.alignment.timeline import NS_PER_MS, kept_frames, ticks_to_ns
+from recordings_to_lerobot.dataset.names import EVENTS_FOLDER, FRAME_INDEX, FRAMES_FOLDER, TIMESTAMP_MS
+from recordings_to_lerobot.recordings.files import digest_of
+from recordings_to_lerobot.recordings.find import EVENTS_FILE, VIDEO_FILE
+from recordings_to_lerobot.recordings.recording import Recording, read_recording
 from recordings_to_lerobot.verification.evidence import (
     NOTHING,
     RawEvents,
@@ -82,7 +84,7 @@ def verify_episode(stored: StoredEpisode, min_psnr_db: float) -> tuple[Findings,
     if not stored.folder.is_dir():
         findings.fail(check, f"{stored.folder} is gone")
         return findings, ""
-    identity = identity_of(stored.folder)
+    identity = digest_of(stored.folder)
     if identity != stored.record["identity"]:
         findings.fail(check, f"{stored.folder} has digest {identity}, expected {stored.record['identity']}")
         return findings, ""

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recordings_to_lerobot.action_schema import BUTTON_BITS, KeyCodes
-from recordings_to_lerobot.timeline import NS_PER_MS, NS_PER_S, Timeline
-from recordings_to_lerobot.video import open_video
+from recordings_to_lerobot.actions.channels import BUTTON_BITS
+from recordings_to_lerobot.actions.vocabulary import KeyCodes
+from recordings_to_lerobot.alignment.timeline import NS_PER_MS, NS_PER_S, Timeline
+from recordings_to_lerobot.video.decode import open_video
 
 NOTHING = -1
 _NEVER_NS = 2**63 - 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lerobot_qwenvla.devices.input_device import InputDevice, InputEvent
-from recordings_to_lerobot.action_schema import action_vector, normalize_px
+from recordings_to_lerobot.actions.encoding import action_vector, normalize_px
 
 W, A = ord("W"), ord("A")
 

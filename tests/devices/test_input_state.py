@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from lerobot_qwenvla.devices.input_state import input_state
-from recordings_to_lerobot.action_schema import CHANNELS, action_vector
+from recordings_to_lerobot.actions.channels import CHANNELS
+from recordings_to_lerobot.actions.encoding import action_vector
 
 
 def test_channels_count_as_pressed_above_one_half():

@@ -6,7 +6,8 @@ from lerobot.envs.factory import make_env, make_env_config
 from lerobot.envs.utils import NEW_ROLLOUT_OPTION, env_to_policy_features, preprocess_observation
 
 from lerobot_qwenvla.miniworld.configuration_miniworld import MiniworldEnvConfig, start_method
-from recordings_to_lerobot.action_schema import CHANNELS, action_vector
+from recordings_to_lerobot.actions.channels import CHANNELS
+from recordings_to_lerobot.actions.encoding import action_vector
 
 NEW_ROLLOUT = {NEW_ROLLOUT_OPTION: True}
 SEEDS = [5, 6]

@@ -10,7 +10,7 @@ from lerobot_qwenvla.miniworld.controls import (
     mouse_x_of_turn,
     turn_of_mouse_x,
 )
-from recordings_to_lerobot.action_schema import action_vector
+from recordings_to_lerobot.actions.encoding import action_vector
 
 
 def controls_of(**pressed):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
-from recordings_to_lerobot.action_schema import CHANNELS, action_vector
+from recordings_to_lerobot.actions.channels import CHANNELS
+from recordings_to_lerobot.actions.encoding import action_vector
 
 CANVAS_PX = 48
 STILL = action_vector()

@@ -7,7 +7,7 @@ from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.miniworld.sight import look
 from lerobot_qwenvla.miniworld.tasks import NEW_PAIRS, NEW_WORDS, RECORDED, TASKS, WRONG_OBJECT
 from lerobot_qwenvla.recorder.play import evaluate_player
-from recordings_to_lerobot.action_schema import action_vector
+from recordings_to_lerobot.actions.encoding import action_vector
 
 NEVER_RECORDED = {"red ball", "blue key", "yellow box"}
 

@@ -5,7 +5,7 @@ from lerobot_qwenvla.miniworld.controls import turn_of_mouse_x
 from lerobot_qwenvla.miniworld.planner import KEEP_AWAY_M, SEARCH_TURN_DEG, GoToPlanner
 from lerobot_qwenvla.miniworld.sight import Sight
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player, evaluate_player, play_episode
-from recordings_to_lerobot.action_schema import normalize_px
+from recordings_to_lerobot.actions.encoding import normalize_px
 
 CANVAS_PX = (384, 384)
 

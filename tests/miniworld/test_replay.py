@@ -9,9 +9,9 @@ import pytest
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.miniworld.replay import ReplayConfig, main, replay
 from lerobot_qwenvla.recorder.record import record_episode
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX
-from recordings_to_lerobot.convert import convert
-from recordings_to_lerobot.options import ConvertConfig
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX
+from recordings_to_lerobot.conversion.options import ConvertConfig
+from recordings_to_lerobot.conversion.run import convert
 
 SEEDS = [3, 4]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lerobot_qwenvla.miniworld.sight import Sight, bearing_deg, look
-from recordings_to_lerobot.action_schema import action_vector
+from recordings_to_lerobot.actions.encoding import action_vector
 
 
 def stand(env, goal_m):

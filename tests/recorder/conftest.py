@@ -3,9 +3,9 @@
 import pytest
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
-from recordings_to_lerobot.labelling import label_recording
-from recordings_to_lerobot.options import LabelOptions
-from recordings_to_lerobot.recording import read_recording
+from recordings_to_lerobot.alignment.labels import label_recording
+from recordings_to_lerobot.alignment.options import LabelOptions
+from recordings_to_lerobot.recordings.recording import read_recording
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from lerobot_qwenvla.devices.input_device import InputDevice
 from lerobot_qwenvla.devices.intention import Intention
 from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, QPC_FREQ
 from lerobot_qwenvla.recorder.hand import Hand
-from recordings_to_lerobot.action_schema import action_vector, normalize_px
+from recordings_to_lerobot.actions.encoding import action_vector, normalize_px
 
 CANVAS_PX = (128, 96)
 

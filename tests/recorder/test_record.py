@@ -9,7 +9,8 @@ import pytest
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.recorder.play import SCRIPTED, play_episode
 from lerobot_qwenvla.recorder.record import record_episode
-from recordings_to_lerobot.action_schema import CHANNELS, KEY_CODES
+from recordings_to_lerobot.actions.channels import CHANNELS
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 
 SEEDS = [0, 1, 2, 3, 4]
 

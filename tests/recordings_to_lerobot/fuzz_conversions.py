@@ -112,15 +112,15 @@ def make_batch(folder: Path, templates: list[Path], n_cases: int, rng: random.Ra
 
 def check_batch(folder: Path, bad_videos: set[str]) -> tuple[Counter[str], list[str]]:
     """Converts and verifies a batch; what became of its recordings, and what went wrong."""
-    from recordings_to_lerobot.convert import convert
-    from recordings_to_lerobot.dataset_layout import read_records
-    from recordings_to_lerobot.options import ConvertConfig
+    from recordings_to_lerobot.conversion.options import ConvertConfig
+    from recordings_to_lerobot.conversion.run import convert
+    from recordings_to_lerobot.dataset.records import read_records
     from recordings_to_lerobot.verification.dataset import verify
 
     root = folder.parent / "out"
     summary = convert(ConvertConfig(input=folder, repo_id="a/b", root=root))
     wrong = []
-    converted = {outline.source: outline for outline in summary.plan.outlines}
+    converted = {entry.key: entry for entry in summary.plan.entries}
     refused = {path.relative_to(folder).as_posix(): problems for path, problems in summary.plan.problems.items()}
     for path in folder.iterdir():
         if (path.name in converted) == (path.name in refused):
@@ -141,8 +141,8 @@ def check_batch(folder: Path, bad_videos: set[str]) -> tuple[Counter[str], list[
     if left_over := [path.name for path in folder.parent.iterdir() if path.name not in (folder.name, "out")]:
         wrong.append(f"left over: {left_over}")
     outcomes = Counter({"quarantined": len(refused), "converted": len(converted)})
-    for outline in converted.values():
-        outcomes.update(f"with {name}" for name, count in outline.counts.items() if count and name in REPAIRS)
+    for entry in converted.values():
+        outcomes.update(f"with {name}" for name, count in entry.counts.items() if count and name in REPAIRS)
     return outcomes, wrong
 
 

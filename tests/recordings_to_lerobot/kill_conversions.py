@@ -66,7 +66,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     # Forked processes have it already; importing LeRobot would else take most of their time.
-    import recordings_to_lerobot.assembly  # noqa: F401
+    import recordings_to_lerobot.dataset.assembly  # noqa: F401
 
     rng = random.Random(options.seed)
     different, killed_after_s, states = [], [], {"nothing": 0, "work": 0, "dataset": 0}
@@ -100,7 +100,7 @@ def main() -> int:
             (os.killpg if rng.random() < 0.5 else os.kill)(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             done = root.exists() and fingerprint(root) == references[adds]
-            has_work = any((root.parent / ".out.work").glob("*.outline"))
+            has_work = any((root.parent / ".out.work").glob("*.entry"))
             states["dataset" if done else "work" if has_work else "nothing"] += 1
             killed_after_s.append(round(delay_s, 2))
             finish(folder / "all", root)

@@ -2,11 +2,11 @@ import time
 
 import pytest
 
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.workers import run_in_processes
 
 # The work is `eval`, for a process of its own can import nothing from a test.
-BAD = "__import__('recordings_to_lerobot.validation').validation.require_file(__import__('pathlib').Path('nowhere'))"
+BAD = "__import__('recordings_to_lerobot.recordings.validation').recordings.validation.require_file(__import__('pathlib').Path('nowhere'))"
 DEADLY = "__import__('os').kill(__import__('os').getpid(), 9)"
 SLOW = "__import__('time').sleep(60)"
 

@@ -25,7 +25,7 @@ from lerobot_qwenvla.tools.memory.changes import fitting_changes
 from lerobot_qwenvla.tools.memory.hollow import hollow_policy
 from lerobot_qwenvla.tools.memory.peaks import Training, decision_peak_bytes, measure
 from lerobot_qwenvla.tools.parameters import Component, components
-from recordings_to_lerobot.action_schema import CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
 # In the configs of this project it stands for a dataset that is yet to come.

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recordings_to_lerobot.events import Events, read_events
+from recordings_to_lerobot.alignment.timeline import NS_PER_MS
 from recordings_to_lerobot.inspection.clock_offset import SHIFT_MS, OffsetEvidence, estimate_offset, gather_evidence
-from recordings_to_lerobot.screen_change import GRID
-from recordings_to_lerobot.timeline import NS_PER_MS
+from recordings_to_lerobot.recordings.events import Events, read_events
+from recordings_to_lerobot.video.block_luma import GRID
 
 CANVAS_PX = (400, 400)
 LEFT, RIGHT = 0x25, 0x27

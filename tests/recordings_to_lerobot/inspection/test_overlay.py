@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from recordings_to_lerobot.action_schema import CHANNELS, KEY_CODES
+from recordings_to_lerobot.actions.channels import CHANNELS
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
+from recordings_to_lerobot.alignment.options import LabelOptions
 from recordings_to_lerobot.inspection.overlay import painted_rows, write_overlay
 from recordings_to_lerobot.inspection.painting import CAP, LIT, PANEL, RING, RING_FILL, Painter
 from recordings_to_lerobot.inspection.summary import read_labelled
-from recordings_to_lerobot.options import LabelOptions
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 from tests.recordings_to_lerobot.raw_recordings import FREQ, make_recording, numbered_picture, regular_ticks
 
 W, SPACE = 87, 32

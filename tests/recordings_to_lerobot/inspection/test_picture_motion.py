@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recordings_to_lerobot.inspection.picture_motion import picture_motion
-from recordings_to_lerobot.screen_change import GRID
+from recordings_to_lerobot.video.block_luma import GRID
 
 # Moves right and down, in blocks, with a rest and a turn.
 STEPS = np.array([[0, 0], [2, 0], [2, 0], [2, 0], [-3, 1], [-3, 1], [0, 0], [0, -4]])

@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 import pytest
 
-from recordings_to_lerobot.action_schema import KEY_CODES
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
+from recordings_to_lerobot.alignment.options import LabelOptions
 from recordings_to_lerobot.inspection.summary import inspect_recording
-from recordings_to_lerobot.options import LabelOptions
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 from tests.recordings_to_lerobot.raw_recordings import FREQ, make_recording, messy_ticks_and_events, regular_ticks
 
 W, UNKNOWN = 87, 200

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recordings_to_lerobot.action_schema import CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS
 from recordings_to_lerobot.cli import main
-from recordings_to_lerobot.convert import convert
-from recordings_to_lerobot.options import ConvertConfig
+from recordings_to_lerobot.conversion.options import ConvertConfig
+from recordings_to_lerobot.conversion.run import convert
 from recordings_to_lerobot.verification.dataset import verify
 from recordings_to_lerobot.verification.evidence import follow_presses, match_picture, read_raw_events, rows_touched
 from recordings_to_lerobot.verification.findings import Findings

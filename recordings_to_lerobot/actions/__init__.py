@@ -1,0 +1,1 @@
+"""The mouse-and-keyboard vector: its channels, its keys, its values."""

@@ -1,0 +1,1 @@
+"""Which rows an episode has, with which labels, and what became of everything recorded; pure."""

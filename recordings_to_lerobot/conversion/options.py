@@ -1,0 +1,46 @@
+"""What a user can choose about a conversion."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from recordings_to_lerobot.alignment.options import LabelOptions
+
+VideoMode = Literal["auto", "copy", "encode"]
+
+
+@dataclass(kw_only=True)
+class ConvertConfig(LabelOptions):
+    """Convert recordings of screen, mouse and keyboard to a LeRobotDataset, or add new ones to it.
+
+    Interrupted, the same command goes on where it was. On a finished dataset it adds what is new.
+    """
+
+    # Folder with the recordings, one folder per episode at any depth
+    input: Path
+    # Name of the dataset, USER/NAME
+    repo_id: str
+    # Folder of the dataset; LeRobot's own place for repo_id if not given
+    root: Path | None = None
+    # Instruction for episodes whose meta.json has no task
+    task: str | None = None
+    # Copy the packets of the source video, encode every frame again, or copy where that leaves the dataset
+    # quick to read; docs/converting.md has the rule
+    video: VideoMode = "auto"
+    # Shares of episodes by split, as {train: 0.8, val: 0.1, test: 0.1}; all episodes of a `session` in
+    # meta.json stay together
+    splits: dict[str, float] = field(default_factory=dict)
+    # Decides which episodes go to which split
+    seed: int = 0
+    # How many processes work on episodes at a time; as many as there are cores if not given
+    workers: int | None = None
+    # Refuse to write a dataset if any episode cannot be converted, instead of leaving those out
+    strict: bool = False
+    # Only say what would be done
+    dry_run: bool = False
+
+    def __post_init__(self):
+        # Shells leave the tilde alone behind an equals sign.
+        self.input = self.input.expanduser()
+        self.root = self.root and self.root.expanduser()
+        self.keys = self.keys and self.keys.expanduser()

@@ -1,0 +1,85 @@
+"""Decides, from the entries of all episodes, what becomes of each: which are written, and with which video."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recordings_to_lerobot.conversion.options import VideoMode
+from recordings_to_lerobot.conversion.plan_entry import PlanEntry
+from recordings_to_lerobot.dataset.video_format import VideoFormat
+from recordings_to_lerobot.recordings.find import META_FILE
+from recordings_to_lerobot.recordings.validation import RecordingError
+
+# Those of which LeRobot can edit a dataset: it encodes them again where it cuts, and joins files of different encoders,
+# which makes HEVC unreadable.
+_COPIED = {"h264": ("yuv420p", "yuvj420p", "yuv422p", "yuv444p"), "av1": ("yuv420p",)}
+# Frames passed to reach one, on average, in a video with a key frame every three seconds at ten frames a second.
+# LeRobot's own encoding comes to 1.5.
+MAX_DECODED = 16.0
+
+
+@dataclass
+class Plan:
+    """What is written, and what is left out and why."""
+
+    entries: list[PlanEntry] = field(default_factory=list)
+    already_there: int = 0
+    problems: dict[Path, tuple[str, ...]] = field(default_factory=dict)  # by folder: why it is left out
+    video_format: VideoFormat | None = None  # of all videos; None: LeRobot's default
+    not_copied: dict[Path, str] = field(default_factory=dict)  # by folder: why its video is encoded, not copied
+
+    def refuse(self, folder: Path, problems: Iterable[str]) -> None:
+        """Leaves a recording out."""
+        self.problems[folder] = tuple(p if p.startswith(str(folder)) else f"{folder}: {p}" for p in problems)
+        self.entries = [entry for entry in self.entries if entry.folder != folder]
+
+    def check(self, strict: bool) -> None:
+        """Raises RecordingError if nothing is left, or with `strict` if anything was left out."""
+        if self.problems and (strict or (not self.entries and not self.already_there)):
+            raise RecordingError(*(problem for problems in self.problems.values() for problem in problems))
+
+
+def common_layout(entries: Iterable[PlanEntry]) -> tuple[int, tuple[int, int]]:
+    """The frame rate and picture size (width, height) that most episodes have."""
+    return Counter((entry.fps, entry.size_px) for entry in entries).most_common(1)[0][0]
+
+
+def disagreement(entry: PlanEntry, fps: int, size_px: tuple[int, int]) -> list[str]:
+    """Why an episode cannot share a dataset with the others; nothing if it can."""
+    path = entry.folder / META_FILE
+    problems = []
+    if entry.fps != fps:
+        problems.append(f"{path}: `fps` is {entry.fps}, but {fps} in the dataset")
+    if entry.size_px != size_px:
+        found, wanted = (f"{width}×{height}" for width, height in (entry.size_px, size_px))
+        problems.append(f"{path}: the canvas is {found}, but {wanted} in the dataset")
+    return [f"{problem}; convert it to a dataset of its own" for problem in problems]
+
+
+def why_not_copied(entry: PlanEntry, mode: VideoMode, wanted: VideoFormat | None) -> str | None:
+    """Why the video of an episode is not put into the dataset as it is; None if it is."""
+    facts = entry.facts
+    if mode == "encode":
+        return "asked to encode"
+    if not entry.rows_are_frames:
+        return "its rows are not all frames of the video in order"
+    if not facts.stands_alone:
+        return "its packets depend on more than the video shows"
+    if facts.pix_fmt not in _COPIED.get(facts.codec, ()):
+        return f"LeRobot cannot edit a dataset of {facts.codec} {facts.pix_fmt}"
+    if mode == "auto" and facts.mean_decoded > MAX_DECODED:
+        return f"key frames lie so far apart that reading a frame decodes {facts.mean_decoded:.0f}"
+    if wanted is not None and (facts.codec, facts.pix_fmt) != (wanted.codec, wanted.pix_fmt):
+        return f"it is {facts.codec} {facts.pix_fmt}, and the dataset {wanted.codec} {wanted.pix_fmt}"
+    return None
+
+
+def choose_format(entries: Iterable[PlanEntry], mode: VideoMode) -> VideoFormat | None:
+    """The format most of the episodes have that may be copied; None if there are none: LeRobot's default."""
+    formats = Counter(
+        VideoFormat(entry.facts.codec, entry.facts.pix_fmt)
+        for entry in entries
+        if why_not_copied(entry, mode, wanted=None) is None
+    )
+    return formats.most_common(1)[0][0] if formats else None

@@ -1,0 +1,24 @@
+"""What the plan of a conversion needs to know of an episode."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recordings_to_lerobot.video.probe import VideoFacts
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """What the plan of a conversion needs to know of an episode."""
+
+    folder: Path
+    key: str  # the folder, as seen from that of all recordings
+    digest: str  # digest of the contents of its files
+    path: Path  # the PreparedEpisode
+    n_rows: int
+    fps: int
+    size_px: tuple[int, int]
+    session: str | None
+    counts: dict[str, int]
+    pressed: frozenset[str]  # buttons and keys
+    facts: VideoFacts
+    rows_are_frames: bool  # all frames of the video, each once and in order

@@ -1,0 +1,1 @@
+"""A converted dataset: what it holds where, and how episodes are appended."""

@@ -1,0 +1,104 @@
+"""The audit tables of a dataset: every raw event and every source frame of every episode."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recordings_to_lerobot.alignment.timeline import NS_PER_MS, ticks_to_ns
+from recordings_to_lerobot.dataset.episode import PreparedEpisode
+from recordings_to_lerobot.dataset.names import EVENTS_FOLDER, FRAMES_FOLDER
+from recordings_to_lerobot.recordings.events import ABSENT
+
+EVENT_SCHEMA = pa.schema(
+    {
+        "episode_index": pa.int64(),
+        "line": pa.int64(),  # in events.jsonl
+        "tick": pa.int64(),
+        "time_ms": pa.float64(),  # on the clock of the frames, with offset_ms
+        "kind": pa.string(),
+        "x_px": pa.float64(),
+        "y_px": pa.float64(),
+        "buttons": pa.int64(),
+        "vk": pa.int64(),
+        "row": pa.int64(),  # frame_index of the row in whose interval it lies, null outside of all
+        "used": pa.bool_(),  # whether it labels that row
+        "note": pa.string(),
+    }
+)
+FRAME_SCHEMA = pa.schema(
+    {
+        "episode_index": pa.int64(),
+        "source_frame": pa.int64(),
+        "tick": pa.int64(),
+        "time_ms": pa.float64(),
+        "first_row": pa.int64(),  # null if no row shows it
+        "n_rows": pa.int64(),
+        "note": pa.string(),
+    }
+)
+
+
+class AuditWriter:
+    """Context manager that appends to the audit tables of the dataset at `root`, a row group per episode."""
+
+    def __init__(self, root: Path):
+        self._folders = {root / EVENTS_FOLDER: EVENT_SCHEMA, root / FRAMES_FOLDER: FRAME_SCHEMA}
+
+    def __enter__(self) -> Self:
+        self._writers = []
+        for folder, schema in self._folders.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            number = len(list(folder.glob("*.parquet")))
+            self._writers.append(pq.ParquetWriter(folder / f"file-{number:03d}.parquet", schema))
+        return self
+
+    def write(self, episode_index: int, episode: PreparedEpisode) -> None:
+        """Appends one episode."""
+        for writer, columns in zip(self._writers, (_event_columns(episode), _frame_columns(episode)), strict=True):
+            n = len(columns["tick"])
+            writer.write_table(pa.table({"episode_index": np.full(n, episode_index), **columns}, schema=writer.schema))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+def read_audit(root: Path, folder: str, episode_index: int) -> pa.Table:
+    """The rows of one episode in one of the audit tables."""
+    return pq.read_table(root / folder, filters=[("episode_index", "=", episode_index)])
+
+
+def _event_columns(episode: PreparedEpisode) -> dict[str, object]:
+    events, ledger = episode.recording.events, episode.event_ledger
+    kinds = np.array(events.kinds, dtype=object)
+    return {
+        "line": events.line,
+        "tick": events.tick,
+        "time_ms": episode.labels.event_ns / NS_PER_MS,
+        "kind": kinds[events.kind],
+        "x_px": pa.array(events.x_px, from_pandas=True),  # NaN → null
+        "y_px": pa.array(events.y_px, from_pandas=True),
+        "buttons": pa.array(events.buttons, mask=events.buttons == ABSENT),
+        "vk": pa.array(events.vk, mask=events.vk == ABSENT),
+        "row": pa.array(ledger.row, mask=ledger.row < 0),
+        "used": ledger.is_used,
+        "note": ledger.notes(),
+    }
+
+
+def _frame_columns(episode: PreparedEpisode) -> dict[str, object]:
+    recording, ledger = episode.recording, episode.frame_ledger
+    return {
+        "source_frame": np.arange(len(recording.frame_ticks)),
+        "tick": recording.frame_ticks,
+        "time_ms": ticks_to_ns(recording.frame_ticks, recording.meta.qpc_freq) / NS_PER_MS,
+        "first_row": pa.array(ledger.first_row, mask=ledger.first_row < 0),
+        "n_rows": ledger.n_rows,
+        "note": ledger.note,
+    }

@@ -1,0 +1,47 @@
+"""A dataset that was converted before, to which episodes may be added."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from recordings_to_lerobot.dataset.names import INFO_FILE, SCREEN
+from recordings_to_lerobot.dataset.records import read_records
+from recordings_to_lerobot.dataset.video_format import VideoFormat
+from recordings_to_lerobot.recordings.validation import RecordingError
+
+
+@dataclass(frozen=True)
+class ExistingDataset:
+    """What new episodes must agree with."""
+
+    digests: dict[str, str]  # digest of the contents of the recording, by where it was
+    fps: int
+    size_px: tuple[int, int]
+    video: VideoFormat
+    has_splits: bool
+
+
+def read_existing(root: Path, options: dict) -> ExistingDataset | None:
+    """The dataset at `root`; None if there is none.
+
+    Raises:
+        RecordingError: There is something else, or it was converted with other options.
+    """
+    if not root.exists():
+        return None
+    records = read_records(root)
+    info = json.loads((root / INFO_FILE).read_text(encoding="utf-8"))
+    used = records[0]["options"]
+    for name, value in options.items():
+        # As text, because the order of keys is that of the channels.
+        if json.dumps(used.get(name)) != json.dumps(value):
+            raise RecordingError(
+                f"{root}: was converted with {name}={used.get(name)}, not {value}; "
+                "give the same options, or another --root"
+            )
+    feature = info["features"][SCREEN]
+    height_px, width_px, _ = feature["shape"]
+    video = VideoFormat(feature["info"]["video.codec"], feature["info"]["video.pix_fmt"])
+    digests = {record["source"]: record["identity"] for record in records}
+    has_splits = set(info["splits"]) != {"train"}
+    return ExistingDataset(digests, info["fps"], (width_px, height_px), video, has_splits)

@@ -1,0 +1,1 @@
+"""Recordings as a recorder wrote them: found, read and checked."""

@@ -1,0 +1,171 @@
+"""`events.jsonl`: the mouse and keyboard events of one episode."""
+
+import math
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
+
+from recordings_to_lerobot.recordings.validation import RecordingError, StrictModel, explain, require_file
+
+# Stands for an optional or foreign integer field in the event columns; no recorded value is negative.
+ABSENT = -1
+
+Tick = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+ButtonBits = Annotated[int, Field(ge=0, lt=2**31)]
+VirtualKeyCode = Annotated[int, Field(ge=0, le=255)]
+
+
+class MouseMove(StrictModel):
+    """The cursor is at a position; `buttons`, where present, are held until a later move says otherwise."""
+
+    ts: Tick
+    kind: Literal["mousemove"]
+    x: float  # pixels; a recorder with sub-pixel positions may write fractions
+    y: float
+    buttons: ButtonBits | None = None
+
+
+class MouseClick(StrictModel):
+    """Buttons (left, unless `buttons` says otherwise) go down and up at once."""
+
+    ts: Tick
+    kind: Literal["mouseclick"]
+    x: float
+    y: float
+    buttons: ButtonBits = 1
+
+
+class KeyDown(StrictModel):
+    """A key goes down, or repeats while held."""
+
+    ts: Tick
+    kind: Literal["keydown"]
+    vk: VirtualKeyCode
+
+
+class KeyUp(StrictModel):
+    """A key comes up."""
+
+    ts: Tick
+    kind: Literal["keyup"]
+    vk: VirtualKeyCode
+
+
+class UnknownEvent(StrictModel):
+    """Anything else a recorder writes: legal, counted, labels nothing."""
+
+    ts: Tick
+    kind: str
+
+
+KNOWN_KINDS = ("mousemove", "mouseclick", "keydown", "keyup")
+
+
+def _event_tag(event: Any) -> str | None:
+    kind = event.get("kind") if isinstance(event, dict) else None
+    if not isinstance(kind, str):
+        return None
+    return kind if kind in KNOWN_KINDS else "unknown"
+
+
+Event = Annotated[
+    Annotated[MouseMove, Tag("mousemove")]
+    | Annotated[MouseClick, Tag("mouseclick")]
+    | Annotated[KeyDown, Tag("keydown")]
+    | Annotated[KeyUp, Tag("keyup")]
+    | Annotated[UnknownEvent, Tag("unknown")],
+    Discriminator(
+        _event_tag,
+        custom_error_type="kind_missing",
+        custom_error_message="an event is an object with a text `kind`",
+    ),
+]
+_EVENT = TypeAdapter(Event)
+
+
+@dataclass(frozen=True)
+class Events:
+    """All events of an episode in time order, as columns: an hour of mouse movement stays small.
+
+    `x_px`, `y_px` are NaN, `buttons` and `vk` are `ABSENT`, where the event has no such field.
+    """
+
+    tick: np.ndarray  # (E,) int64
+    kind: np.ndarray  # (E,) int64, index into kinds
+    kinds: tuple[str, ...]  # names of all kinds, KNOWN_KINDS first
+    x_px: np.ndarray  # (E,) float64
+    y_px: np.ndarray  # (E,) float64
+    buttons: np.ndarray  # (E,) int64
+    vk: np.ndarray  # (E,) int64
+    line: np.ndarray  # (E,) int64, line number in the file, from 1
+    reordered: np.ndarray  # (E,) bool, stood behind a later one in the file
+
+    def is_kind(self, kind: str) -> np.ndarray:
+        """Mask of the events of a known kind.  # (E,) bool"""
+        return self.kind == KNOWN_KINDS.index(kind)
+
+
+def read_events(path: Path, sort_events: bool = False) -> Events:
+    """Reads `events.jsonl`; with `sort_events`, events written out of order are put in order of their ticks.
+
+    Raises:
+        RecordingError: It is missing or empty, or a line is broken, lacks a field, or goes back in time.
+    """
+    require_file(path)
+    kind_index = {name: i for i, name in enumerate(KNOWN_KINDS)}
+    tick, kind, buttons, vk, line_number = array("q"), array("q"), array("q"), array("q"), array("q")
+    x_px, y_px = array("d"), array("d")
+    reordered = array("b")
+    latest_tick: int | None = None
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            event = _parse_event(f"{path}:{number}", line)
+            if event is None:
+                continue
+            goes_back = latest_tick is not None and event.ts < latest_tick
+            if goes_back and not sort_events:
+                raise RecordingError(
+                    f"{path}:{number}: ts goes back by {latest_tick - event.ts} ticks (to {event.ts}); "
+                    "re-export, or pass --sort-events"
+                )
+            latest_tick = event.ts if latest_tick is None else max(latest_tick, event.ts)
+            is_mouse = isinstance(event, MouseMove | MouseClick)
+            line_number.append(number)
+            reordered.append(goes_back)
+            tick.append(event.ts)
+            kind.append(kind_index.setdefault(event.kind, len(kind_index)))
+            x_px.append(event.x if is_mouse else math.nan)
+            y_px.append(event.y if is_mouse else math.nan)
+            buttons.append(event.buttons if is_mouse and event.buttons is not None else ABSENT)
+            vk.append(event.vk if isinstance(event, KeyDown | KeyUp) else ABSENT)
+    if not tick:
+        raise RecordingError(f"{path}: holds no event; re-export the recording, or remove its folder")
+    # Stable, so that events of equal ticks keep the order in which they were written.
+    order = np.argsort(np.frombuffer(tick, dtype=np.int64), kind="stable")
+    columns = {"tick": tick, "kind": kind, "buttons": buttons, "vk": vk, "line": line_number}
+    return Events(
+        kinds=tuple(kind_index),
+        **{name: np.frombuffer(column, dtype=np.int64)[order] for name, column in columns.items()},
+        x_px=np.frombuffer(x_px, dtype=np.float64)[order],
+        y_px=np.frombuffer(y_px, dtype=np.float64)[order],
+        reordered=np.frombuffer(reordered, dtype=np.int8)[order] != 0,
+    )
+
+
+def _parse_event(place: str, line: bytes) -> Event | None:
+    try:
+        # Recorders on Windows may start the file with a byte-order mark.
+        text = line.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        bad = line[error.start : error.start + 1]
+        raise RecordingError(f"{place}: byte {bad!r} is not UTF-8; re-export the recording") from None
+    if not text:
+        return None
+    try:
+        return _EVENT.validate_json(text)
+    except ValidationError as error:
+        raise RecordingError(f"{place}: {explain(error)}; correct the line or re-export") from None

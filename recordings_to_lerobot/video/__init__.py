@@ -1,0 +1,1 @@
+"""Videos: probed and decoded, encoded and packed, sampled."""

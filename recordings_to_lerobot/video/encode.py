@@ -1,0 +1,41 @@
+"""Encodes the frames of an episode to a video of its own."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """LeRobot's encoder configuration in the terms of FFmpeg."""
+
+    encoder: str
+    pix_fmt: str
+    options: dict[str, str]
+
+
+def encode_video(frames: Iterable[av.VideoFrame], path: Path, fps: int, settings: EncoderSettings) -> None:
+    """Encodes frames at a constant rate, each one: the next is decoded when the encoder has taken the last.
+
+    Frames of the wanted pixel format are encoded as they are. The detour through RGB that LeRobot's own encoder
+    takes loses 0.7 dB at 384×384, and time.
+    """
+    with av.open(path, "w") as container:
+        for row, frame in enumerate(frames):
+            if row == 0:
+                stream = container.add_stream(settings.encoder, rate=fps, options=settings.options)
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, settings.pix_fmt
+                stream.time_base = Fraction(1, fps)  # until the file begins: then it is the file's
+                if frame.format.name == settings.pix_fmt:
+                    stream.codec_context.color_range = frame.color_range
+                    stream.codec_context.colorspace = frame.colorspace
+            if frame.format.name != settings.pix_fmt:
+                frame = av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")
+            frame.pts, frame.time_base = row, Fraction(1, fps)
+            # Else the encoder would put its key frames where the source has them.
+            frame.pict_type = av.video.frame.PictureType.NONE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())

@@ -1,0 +1,97 @@
+"""`video.mp4`: checked without decoding, then decoded frame by frame."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from recordings_to_lerobot.recordings.validation import RecordingError
+from recordings_to_lerobot.video.decode import REEXPORT, open_video
+from recordings_to_lerobot.video.h264 import PacketInspector
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What the packets of a video tell without decoding them."""
+
+    codec: str
+    pix_fmt: str
+    parameters: str  # digest of what a decoder knows before the first packet, and remembers after the last
+    frame_of_packet: np.ndarray  # (P,) int32, place in presentation order of each packet, as they are stored
+    n_key_frames: int
+    stands_alone: bool  # every packet is shown, and neither needs nor changes anything outside of this video
+    mean_decoded: float  # frames that a decoder passes to reach one, on average
+
+    @property
+    def delay_frames(self) -> int:
+        """How many frames decoding runs ahead of presentation, for codecs that look into the future."""
+        return int((np.arange(len(self.frame_of_packet)) - self.frame_of_packet).max())
+
+
+def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFacts:
+    """Checks size, integrity and number of frames of a video by its packets alone.
+
+    Raises:
+        RecordingError: It is damaged, or is not of `size_px` (width, height) or `n_frames`.
+    """
+    pts: list[int | None] = []
+    is_key: list[bool] = []
+    whole = shown = 0
+    try:
+        with open_video(path) as container:
+            if not container.streams.video:
+                raise RecordingError(f"{path}: holds no video stream; {REEXPORT}")
+            stream = container.streams.video[0]
+            context = stream.codec_context
+            if context is None:
+                raise RecordingError(f"{path}: its codec is unknown to FFmpeg; re-encode it, for example as H.264")
+            found_px = (context.width, context.height)
+            promised = stream.frames
+            codec, pix_fmt = stream.codec.canonical_name, str(context.pix_fmt)
+            parameters = (codec, pix_fmt, context.profile, context.extradata)
+            inspector = PacketInspector(context.extradata or b"") if codec == "h264" else None
+            for packet in container.demux(stream):
+                if packet.size:  # the last one only flushes
+                    pts.append(packet.pts)
+                    is_key.append(packet.is_keyframe)
+                    whole += not packet.is_corrupt
+                    shown += not packet.is_corrupt and not packet.is_discard
+                    if inspector:
+                        inspector.add(bytes(packet))
+    except av.FFmpegError as error:
+        raise RecordingError(f"{path}: damaged or cut off ({error.strerror}); {REEXPORT}") from None
+    found = len(pts)
+    if found_px != size_px:
+        raise RecordingError(
+            f"{path}: pictures are {_size(found_px)}, but the canvas in meta.json is {_size(size_px)}; "
+            "correct meta.json or re-export"
+        )
+    if whole < max(promised, found):
+        raise RecordingError(f"{path}: cut off after {whole} of {max(promised, found)} frames; {REEXPORT}")
+    if shown != n_frames:
+        raise RecordingError(f"{path}: {shown} frames, but frame_ts.bin has {n_frames} ticks; {REEXPORT}")
+    is_ordered = None not in pts and len(set(pts)) == found
+    if inspector:
+        parameters += tuple(sorted(inspector.encoder))
+    frame_of_packet = np.argsort(np.argsort(pts)) if is_ordered else np.arange(found)  # (P,)
+    begins_with_key = is_ordered and is_key[0] and frame_of_packet[0] == 0
+    key_frames = np.sort(frame_of_packet[is_key])
+    if begins_with_key:
+        decoded = np.arange(found) - key_frames[np.searchsorted(key_frames, np.arange(found), side="right") - 1] + 1
+    else:
+        decoded = np.full(found, found)
+    return VideoFacts(
+        codec=codec,
+        pix_fmt=pix_fmt,
+        parameters=hashlib.blake2b(repr(parameters).encode(), digest_size=8).hexdigest(),
+        frame_of_packet=frame_of_packet.astype(np.int32),
+        n_key_frames=len(key_frames),
+        stands_alone=bool(begins_with_key and shown == found and (inspector is None or inspector.is_contained)),
+        mean_decoded=float(decoded.mean()),
+    )
+
+
+def _size(size_px: tuple[int, int]) -> str:
+    return f"{size_px[0]}×{size_px[1]}"

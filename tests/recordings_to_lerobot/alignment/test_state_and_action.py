@@ -1,0 +1,310 @@
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, MouseMode
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES, KeyCodes
+from recordings_to_lerobot.alignment.ledger import NO_ROW, EventLedger, account_for_events
+from recordings_to_lerobot.alignment.state_and_action import encode_actions
+from recordings_to_lerobot.alignment.timeline import frames_timeline, kept_frames, resampled_timeline, ticks_to_ns
+from recordings_to_lerobot.recordings.events import Events, read_events
+from tests.recordings_to_lerobot import slow_oracle
+
+W, SHIFT, LEFT_SHIFT, RIGHT_SHIFT = 0x57, 0x10, 0xA0, 0xA1
+META = {"fps": 10, "canvas_w": 101, "canvas_h": 51, "qpc_freq": 1000}  # a tick is a millisecond
+FRAMES = [1000, 1100, 1200, 1300]
+
+
+class Encoded(NamedTuple):
+    state: np.ndarray
+    action: np.ndarray
+    ledger: EventLedger
+    events: Events
+
+    def found(self, finding: str) -> list[int]:
+        """Positions of the events with this finding."""
+        return np.flatnonzero(self.ledger.findings[finding]).tolist()
+
+
+@pytest.fixture(scope="module")
+def encode(tmp_path_factory):
+    path: Path = tmp_path_factory.mktemp("events") / "events.jsonl"
+
+    def run(
+        events: list[dict],
+        frame_ticks: list[int] = FRAMES,
+        mouse: MouseMode = "absolute",
+        keep_duplicates: bool = False,
+        resample: bool = False,
+        meta: dict = META,
+        key_codes: KeyCodes = KEY_CODES,
+    ) -> Encoded:
+        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+        parsed = read_events(path)
+        frame_index = kept_frames(np.array(frame_ticks), keep_duplicates)
+        frame_ns = ticks_to_ns(np.array(frame_ticks)[frame_index], meta["qpc_freq"])
+        timeline = (resampled_timeline if resample else frames_timeline)(frame_index, frame_ns, meta["fps"])
+        event_ns = ticks_to_ns(parsed.tick, meta["qpc_freq"], meta.get("offset_ms", 0))
+        size_px = (meta["canvas_w"], meta["canvas_h"])
+        state, action = encode_actions(parsed, event_ns, timeline, size_px, mouse, key_codes)
+        ledger = account_for_events(parsed, event_ns, timeline, size_px, key_codes)
+        return Encoded(state, action, ledger, parsed)
+
+    return run
+
+
+def move(ts, x=50, y=25, **buttons):
+    return {"ts": ts, "kind": "mousemove", "x": x, "y": y, **buttons}
+
+
+def click(ts, **buttons):
+    return {"ts": ts, "kind": "mouseclick", "x": 50, "y": 25, **buttons}
+
+
+def key(kind, ts, vk=W):
+    return {"ts": ts, "kind": kind, "vk": vk}
+
+
+def column(labels, name):
+    return labels[:, CHANNEL_INDEX[name]].tolist()
+
+
+def test_vector_is_float32_with_one_column_per_channel(encode):
+    encoded = encode([move(1000)])
+    assert encoded.state.shape == encoded.action.shape == (4, len(CHANNELS))
+    assert encoded.state.dtype == encoded.action.dtype == np.float32
+
+
+def test_mouse_is_at_the_centre_before_any_mouse_event(encode):
+    encoded = encode([move(1150, x=100, y=0)])
+    assert column(encoded.state, "mouse.x") == [0, 0, 1, 1]
+    assert column(encoded.state, "mouse.y") == [0, 0, -1, -1]
+
+
+def test_action_has_the_last_position_before_the_next_frame(encode):
+    encoded = encode([move(1110, x=0), move(1190, x=100), move(1200, x=25)])
+    assert column(encoded.action, "mouse.x") == [0, 1, -0.5, -0.5]
+
+
+def test_position_at_the_instant_of_a_frame_belongs_to_its_action_not_its_state(encode):
+    encoded = encode([move(1100, x=100)])
+    assert column(encoded.state, "mouse.x") == [0, 0, 1, 1]
+    assert column(encoded.action, "mouse.x") == [0, 1, 1, 1]
+
+
+def test_position_outside_the_canvas_is_clipped_and_counted(encode):
+    encoded = encode([move(1100, x=-7, y=25), move(1200, x=50, y=51)])
+    assert column(encoded.action, "mouse.x") == [0, -1, 0, 0]
+    assert column(encoded.action, "mouse.y") == [0, 0, 1, 1]
+    assert encoded.found("position_outside_canvas") == [0, 1]
+
+
+def test_click_moves_the_mouse_too(encode):
+    assert column(encode([{**click(1100), "x": 100}]).action, "mouse.x") == [0, 1, 1, 1]
+
+
+def test_key_held_across_frames_stays_down(encode):
+    encoded = encode([key("keydown", 1050), key("keyup", 1250)])
+    assert column(encoded.state, "key.w") == [0, 1, 1, 0]
+    assert column(encoded.action, "key.w") == [1, 1, 1, 0]
+
+
+def test_key_tapped_within_a_frame_is_in_its_action_and_in_no_state(encode):
+    encoded = encode([key("keydown", 1110), key("keyup", 1120)])
+    assert column(encoded.state, "key.w") == [0, 0, 0, 0]
+    assert column(encoded.action, "key.w") == [0, 1, 0, 0]
+
+
+def test_key_down_and_up_at_the_same_tick_still_counts(encode):
+    assert column(encode([key("keydown", 1110), key("keyup", 1110)]).action, "key.w") == [0, 1, 0, 0]
+
+
+def test_key_released_at_the_instant_of_a_frame_was_down_in_that_frame(encode):
+    encoded = encode([key("keydown", 1050), key("keyup", 1200)])
+    assert column(encoded.state, "key.w") == [0, 1, 1, 0]
+    assert column(encoded.action, "key.w") == [1, 1, 1, 0]
+
+
+def test_auto_repeat_changes_nothing_and_is_counted(encode):
+    events = [key("keydown", 1050), key("keydown", 1080), key("keydown", 1110), key("keyup", 1120)]
+    encoded = encode(events)
+    assert column(encoded.action, "key.w") == [1, 1, 0, 0]
+    assert encoded.found("key_auto_repeat") == [1, 2]
+
+
+def test_key_up_without_key_down_is_ignored_and_counted(encode):
+    encoded = encode([key("keyup", 1050)])
+    assert not encoded.action[:, 2:].any()
+    assert encoded.found("unmatched_key_up") == [0]
+
+
+def test_key_with_two_codes_is_down_until_both_are_up(encode):
+    events = [
+        key("keydown", 1010, LEFT_SHIFT),
+        key("keydown", 1020, RIGHT_SHIFT),
+        key("keyup", 1110, LEFT_SHIFT),
+        key("keyup", 1210, RIGHT_SHIFT),
+    ]
+    assert column(encode(events).action, "key.shift") == [1, 1, 1, 0]
+
+
+def test_key_outside_the_vocabulary_labels_nothing_and_is_counted(encode):
+    encoded = encode([key("keydown", 1050, vk=0x7B)])
+    assert not encoded.action[:, 2:].any()
+    assert encoded.found("key_outside_vocabulary") == [0]
+
+
+def test_click_is_a_left_press_in_its_frame_only(encode):
+    encoded = encode([click(1150)])
+    assert column(encoded.state, "button.left") == [0, 0, 0, 0]
+    assert column(encoded.action, "button.left") == [0, 1, 0, 0]
+
+
+def test_click_presses_the_buttons_it_names(encode):
+    encoded = encode([click(1150, buttons=6)])
+    assert column(encoded.action, "button.left") == [0, 0, 0, 0]
+    assert column(encoded.action, "button.right") == [0, 1, 0, 0]
+    assert column(encoded.action, "button.middle") == [0, 1, 0, 0]
+
+
+def test_buttons_of_a_move_are_held_until_a_move_that_carries_them_again(encode):
+    encoded = encode([move(1050, buttons=1), move(1150), move(1250, buttons=0)])
+    assert column(encoded.state, "button.left") == [0, 1, 1, 0]
+    assert column(encoded.action, "button.left") == [1, 1, 1, 0]
+
+
+def test_events_before_the_first_frame_set_the_initial_state(encode):
+    encoded = encode([key("keydown", 900), move(950, x=100, buttons=2)])
+    assert encoded.state[0, CHANNEL_INDEX["key.w"]] == 1
+    assert encoded.state[0, CHANNEL_INDEX["mouse.x"]] == 1
+    assert encoded.state[0, CHANNEL_INDEX["button.right"]] == 1
+    assert encoded.found("before_first_row") == [0, 1]
+
+
+def test_events_after_the_last_interval_label_nothing(encode):
+    encoded = encode([key("keydown", 1400), move(1500, x=0)])
+    assert not encoded.action.any()
+    assert encoded.found("after_last_row") == [0, 1]
+    assert encoded.ledger.row.tolist() == [NO_ROW, NO_ROW]
+
+
+def test_unknown_kind_labels_nothing_and_is_counted(encode):
+    encoded = encode([{"ts": 1100, "kind": "scroll", "dy": 3}])
+    assert not encoded.action.any()
+    assert encoded.found("unknown_kind") == [0]
+
+
+def test_offset_moves_events_against_the_frames(encode):
+    encoded = encode([key("keydown", 1110), key("keyup", 1120)], meta={**META, "offset_ms": 95.5})
+    assert column(encoded.action, "key.w") == [0, 0, 1, 0]
+
+
+def test_delta_is_the_movement_during_the_row_and_in_the_state_that_of_the_row_before(encode):
+    encoded = encode([move(1150, x=100), move(1250, x=80), move(1260, x=90)], mouse="delta")
+    np.testing.assert_array_equal(encoded.action[:, 0], np.float32([0, 0.5, -0.1, 0]))
+    np.testing.assert_array_equal(encoded.state[:, 0], np.float32([0, 0, 0.5, -0.1]))
+
+
+def test_vocabulary_of_ones_own_replaces_the_channels_of_keys(encode):
+    codes = {"jump": (0x20, 0x58), "w": (W,)}
+    encoded = encode([key("keydown", 1110, 0x58), key("keydown", 1150, 0x41)], key_codes=codes)
+    assert encoded.action[:, 5:].tolist() == [[0, 0], [1, 0], [1, 0], [1, 0]]
+    assert encoded.found("key_outside_vocabulary") == [1]
+
+
+def test_key_that_never_comes_up_stays_down_and_is_named(encode):
+    encoded = encode([key("keydown", 1050), key("keyup", 1060), key("keydown", 1150)])
+    assert column(encoded.action, "key.w") == [1, 1, 1, 1]
+    assert encoded.found("key_never_released") == [2]
+
+
+def test_button_that_is_never_released_is_named(encode):
+    assert encode([move(1050, buttons=1), move(1150)]).found("button_never_released") == [0]
+    assert encode([move(1050, buttons=1), move(1150, buttons=0)]).found("button_never_released") == []
+
+
+def test_event_between_rows_lies_in_none(encode):
+    # As where idle rows were dropped.
+    timeline = frames_timeline(np.arange(3), np.array([1000, 1100, 1200]) * 10**6, 10).take(np.array([0, 2]))
+    events = encode([{"ts": ts, "kind": "focus"} for ts in (1050, 1150, 1250)]).events
+    ledger = account_for_events(events, events.tick * 10**6, timeline, (101, 51), KEY_CODES)
+    assert ledger.row.tolist() == [0, NO_ROW, 1]
+
+
+TIMES = st.integers(900, 1700)
+EVENTS = st.lists(
+    st.one_of(
+        st.builds(move, TIMES, x=st.integers(-20, 120), y=st.integers(-20, 70)),
+        st.builds(move, TIMES, x=st.floats(0, 100), buttons=st.integers(0, 15)),
+        st.builds(click, TIMES),
+        st.builds(click, TIMES, buttons=st.integers(0, 7)),
+        st.builds(
+            key,
+            st.sampled_from(["keydown", "keyup"]),
+            TIMES,
+            st.sampled_from([W, SHIFT, LEFT_SHIFT, RIGHT_SHIFT, 0x7B]),
+        ),
+        st.builds(lambda ts: {"ts": ts, "kind": "focus"}, TIMES),
+    ),
+    min_size=1,
+    max_size=25,
+).map(lambda events: sorted(events, key=lambda event: event["ts"]))
+FRAME_TICKS = st.lists(st.integers(1000, 1500), min_size=1, max_size=8).map(sorted)
+
+
+@settings(max_examples=100, deadline=None)
+@given(EVENTS, FRAME_TICKS, st.sampled_from(["absolute", "delta"]), st.booleans(), st.booleans(), st.data())
+def test_labels_equal_the_slow_oracle(encode, events, frame_ticks, mouse, keep_duplicates, resample, data):
+    # A period that is no whole number of ticks, and a shift that puts events exactly onto frames.
+    meta = {
+        **META,
+        "fps": data.draw(st.sampled_from([4, 8, 10])),
+        "offset_ms": data.draw(st.integers(-50, 50)),
+    }
+    encoded = encode(events, frame_ticks, mouse, keep_duplicates, resample, meta)
+    rows = slow_oracle.rows(frame_ticks, meta, keep_duplicates, resample)
+    states, actions = slow_oracle.labels(rows, events, meta, mouse)
+    np.testing.assert_array_equal(encoded.state, states)
+    np.testing.assert_array_equal(encoded.action, actions)
+
+
+@settings(max_examples=50, deadline=None)
+@given(EVENTS, FRAME_TICKS, st.booleans())
+def test_deltas_add_up_to_the_way_from_first_to_last_position(encode, events, frame_ticks, resample):
+    events = [event for event in events if isinstance(event.get("x", 0), int)] or [move(1000)]
+    encoded = encode(events, frame_ticks, "delta", resample=resample)
+    rows = slow_oracle.rows(frame_ticks, META, resample=resample)
+    first = slow_oracle.position([event for event in events if event["ts"] < rows[0][2]], META)
+    last = slow_oracle.position([event for event in events if event["ts"] < rows[-1][3]], META)
+    # Half a pixel at most stems from the centre of the canvas, where the mouse starts.
+    moved_px = np.round(encoded.action[:, :2].astype(np.float64) * [100, 50] * 2) / 2
+    assert moved_px.sum(axis=0).tolist() == [last[0] - first[0], last[1] - first[1]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(EVENTS, FRAME_TICKS, st.booleans())
+def test_every_event_is_in_the_row_that_owns_its_moment(encode, events, frame_ticks, resample):
+    ledger = encode(events, frame_ticks, resample=resample).ledger
+    rows = slow_oracle.rows(frame_ticks, META, resample=resample)
+    for event, row in zip(events, ledger.row.tolist(), strict=True):
+        # Rows of duplicates that were kept may be empty; the last one that begins in time owns the moment.
+        owners = [i for i, (_, _, start, end) in enumerate(rows) if start <= event["ts"] < end]
+        assert row == (owners[0] if owners else NO_ROW)
+
+
+@settings(max_examples=100, deadline=None)
+@given(EVENTS, FRAME_TICKS, st.data())
+def test_an_unused_event_changes_no_label(encode, events, frame_ticks, data):
+    encoded = encode(events, frame_ticks)
+    unused = [i for i in np.flatnonzero(~encoded.ledger.is_used) if not encoded.ledger.findings["before_first_row"][i]]
+    if len(unused) in (0, len(events)):
+        return
+    left_out = data.draw(st.sampled_from(unused))
+    others = encode([event for i, event in enumerate(events) if i != left_out], frame_ticks)
+    np.testing.assert_array_equal(encoded.action, others.action)
+    np.testing.assert_array_equal(encoded.state, others.state)

@@ -1,0 +1,73 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recordings_to_lerobot.alignment.timeline import frames_timeline, kept_frames, resampled_timeline, ticks_to_ns
+
+MS = 1_000_000
+
+
+def test_of_frames_with_equal_ticks_the_first_is_kept():
+    assert kept_frames(np.array([5, 5, 5, 7, 9, 9])).tolist() == [0, 3, 4]
+
+
+def test_all_frames_are_kept_on_request():
+    assert kept_frames(np.array([5, 5, 7]), keep_duplicates=True).tolist() == [0, 1, 2]
+
+
+def test_row_lasts_until_the_next_kept_frame_and_the_last_one_a_frame_period():
+    timeline = frames_timeline(np.array([0, 2]), np.array([40 * MS, 170 * MS]), fps=10)
+    assert timeline.start_ns.tolist() == [40 * MS, 170 * MS]
+    assert timeline.end_ns.tolist() == [170 * MS, 270 * MS]
+
+
+def test_duplicate_frame_that_is_kept_owns_no_time():
+    timeline = frames_timeline(np.array([0, 1]), np.array([40 * MS, 40 * MS]), fps=10)
+    assert (timeline.end_ns - timeline.start_ns).tolist() == [0, 100 * MS]
+
+
+def test_resampled_row_shows_the_latest_frame_at_or_before_it():
+    frame_ns = np.array([0, 90, 200, 450]) * MS
+    timeline = resampled_timeline(np.array([0, 1, 2, 3]), frame_ns, fps=10)
+    assert timeline.start_ns.tolist() == [t * MS for t in (0, 100, 200, 300, 400, 500)]
+    assert timeline.frame_index.tolist() == [0, 1, 2, 2, 2, 3]
+    assert timeline.frame_ns.tolist() == [t * MS for t in (0, 90, 200, 200, 200, 450)]
+
+
+def test_resampling_a_regular_recording_changes_nothing():
+    frame_ns = np.arange(50) * 100 * MS
+    plain = frames_timeline(np.arange(50), frame_ns, fps=10)
+    resampled = resampled_timeline(np.arange(50), frame_ns, fps=10)
+    for name in ("frame_index", "frame_ns", "start_ns", "end_ns"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(resampled, name))
+
+
+def test_grid_does_not_drift_where_the_period_is_no_whole_nanosecond():
+    frame_ns = np.array([0, 3600 * 1000 * MS])
+    grid_ns = resampled_timeline(np.zeros(2000, dtype=int), np.append(np.zeros(1999, dtype=int), frame_ns[1]), 30)
+    assert grid_ns.start_ns[3600 * 30] == 3600 * 1000 * MS
+
+
+def test_resampling_across_a_clock_jump_is_refused():
+    with pytest.raises(ValueError, match=r"2 frames span 1000000 s.*needs 10000001 rows.*drop --resample"):
+        resampled_timeline(np.array([0, 1]), np.array([0, 10**15]), fps=10)
+
+
+def test_times_centuries_away_are_refused():
+    with pytest.raises(ValueError, match=r"qpc_freq 1 .* more than a century; correct qpc_freq"):
+        ticks_to_ns(np.array([0, 2**62]), qpc_freq=1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(0, 2**55), min_size=1),
+    st.sampled_from([1_000, 3_579_545, 10_000_000, 24_000_000]),
+    st.integers(-10_000, 10_000),
+)
+def test_ns_are_the_exact_time_rounded_down(ticks, qpc_freq, offset_ms):
+    exact = [Fraction(tick * 10**9, qpc_freq) + offset_ms * MS for tick in ticks]
+    if max(exact) < 2**62:
+        assert ticks_to_ns(np.array(ticks), qpc_freq, offset_ms).tolist() == [t.__floor__() for t in exact]

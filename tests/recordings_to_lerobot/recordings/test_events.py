@@ -1,0 +1,142 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recordings_to_lerobot.recordings.events import ABSENT, Events, read_events
+from recordings_to_lerobot.recordings.validation import RecordingError
+
+MOVE = b'{"ts": 1, "kind": "mousemove", "x": 1, "y": 2}\n'
+
+
+def read(folder: Path, content: bytes, sort_events: bool = False) -> Events:
+    path = folder / "events.jsonl"
+    path.write_bytes(content)
+    return read_events(path, sort_events)
+
+
+def test_optional_buttons_of_moves_are_absent_and_of_clicks_left(tmp_path):
+    events = read(tmp_path, MOVE + MOVE.replace(b"mousemove", b"mouseclick"))
+    assert events.buttons.tolist() == [ABSENT, 1]
+
+
+def test_unknown_kind_is_kept(tmp_path):
+    events = read(tmp_path, MOVE + b'{"ts": 2, "kind": "scroll", "dy": [1, null]}\n')
+    assert [events.kinds[kind] for kind in events.kind] == ["mousemove", "scroll"]
+
+
+def test_blank_lines_windows_line_ends_and_byte_order_mark_are_no_problem(tmp_path):
+    events = read(tmp_path, b"\xef\xbb\xbf" + MOVE.strip() + b"\r\n\r\n" + MOVE.strip())
+    assert events.tick.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b'{"ts": 1, "ki', "broken JSON: EOF while parsing"),
+        (b"[" * 50_000, "broken JSON: recursion limit"),
+        (b"17", "17: an event is an object with a text `kind`"),
+        (b'{"ts": 1}', "{'ts': 1}: an event is an object with a text `kind`"),
+        (b'{"ts": 1, "kind": 3}', "{'ts': 1, 'kind': 3}: an event is an object with a text `kind`"),
+        (b'{"kind": "scroll"}', "scroll lacks `ts`"),
+        (b'{"ts": 1, "kind": "keydown"}', "keydown lacks `vk`"),
+        (b'{"ts": 1, "kind": "keyup", "vk": 256}', "`vk` is 256: Input should be less than or equal to 255"),
+        (b'{"ts": 1, "kind": "keyup", "vk": "W"}', "`vk` is 'W': Input should be a valid integer"),
+        (b'{"ts": 1, "kind": "mousemove", "x": 1}', "mousemove lacks `y`"),
+        (b'{"ts": 1, "kind": "mouseclick", "x": NaN, "y": 1}', "`x` is nan: Input should be a finite number"),
+        (b'{"ts": 1, "kind": "mousemove", "x": 1, "y": 1e999}', "`y` is inf: Input should be a finite"),
+        (b'{"ts": 1, "kind": "mousemove", "x": 1' + b"0" * 400 + b', "y": 1}', "`x` is 1000"),
+        (b'{"ts": 1, "kind": "mousemove", "x": "1", "y": 1}', "`x` is '1': Input should be a valid number"),
+        (
+            b'{"ts": 1, "kind": "mousemove", "x": 1, "y": 1, "buttons": -1}',
+            "`buttons` is -1: Input should be",
+        ),
+        (b'{"ts": 1.0, "kind": "mousemove", "x": 1, "y": 1}', "`ts` is 1.0: Input should be a valid integer"),
+        (
+            b'{"ts": 9223372036854775808, "kind": "scroll"}',
+            "`ts` is 9223372036854775808: Input should be less",
+        ),
+        (b'{"ts": 1, "kind": "\xff"}', r"byte b'\xff' is not UTF-8"),
+    ],
+)
+def test_bad_line_is_named_with_its_number_and_value(tmp_path, line, complaint):
+    with pytest.raises(RecordingError) as caught:
+        read(tmp_path, MOVE + MOVE + line + b"\n" + MOVE)
+    assert str(caught.value).startswith(f"{tmp_path}/events.jsonl:3: {complaint}")
+    assert "re-export" in str(caught.value)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 250
+
+
+def test_events_that_go_back_are_refused(tmp_path):
+    lines = b"".join(b'{"ts": %d, "kind": "scroll"}\n' % ts for ts in (5000, 9200, 5000))
+    with pytest.raises(RecordingError) as caught:
+        read(tmp_path, lines)
+    assert str(caught.value) == (
+        f"{tmp_path}/events.jsonl:3: ts goes back by 4200 ticks (to 5000); re-export, or pass --sort-events"
+    )
+
+
+def test_events_are_sorted_on_request_and_the_moved_ones_counted(tmp_path):
+    lines = b"".join(b'{"ts": %d, "kind": "keydown", "vk": %d}\n' % (ts, i) for i, ts in enumerate((5, 9, 5, 9, 6)))
+    events = read(tmp_path, lines, sort_events=True)
+    assert events.tick.tolist() == [5, 5, 6, 9, 9]
+    assert events.vk.tolist() == [0, 2, 4, 1, 3]
+    assert events.reordered.tolist() == [False, True, True, False, False]
+    assert events.line.tolist() == [1, 3, 5, 2, 4]
+
+
+def test_file_of_blank_lines_holds_no_event(tmp_path):
+    with pytest.raises(RecordingError, match=r"events\.jsonl: holds no event; re-export"):
+        read(tmp_path, b"\n \n")
+
+
+EVENTS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "ts": st.integers(-(2**63), 2**63 - 1),
+            "kind": st.sampled_from(["mousemove", "mouseclick"]),
+            "x": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**52), 2**52),
+            "y": st.floats(-1, 1),
+        },
+        optional={"buttons": st.integers(0, 255), "note": st.text()},
+    )
+    | st.fixed_dictionaries(
+        {
+            "ts": st.integers(0, 1000),
+            "kind": st.sampled_from(["keydown", "keyup"]),
+            "vk": st.integers(0, 255),
+        }
+    )
+    | st.fixed_dictionaries({"ts": st.integers(0, 1000), "kind": st.text().filter(lambda kind: kind != "keyup")}),
+    min_size=1,
+    max_size=20,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(EVENTS, st.booleans())
+def test_events_are_read_as_written(tmp_path_factory, events, ensure_ascii):
+    events = [e for e in events if len(e) > 2 or e["kind"] not in ("mousemove", "mouseclick", "keydown")] or [
+        {"ts": 0, "kind": "keyup", "vk": 1}
+    ]
+    lines = "\n".join(json.dumps(event, ensure_ascii=ensure_ascii) for event in events)
+    read_back = read(tmp_path_factory.mktemp("events"), lines.encode(), sort_events=True)
+    ordered = sorted(events, key=lambda event: event["ts"])
+    assert read_back.tick.tolist() == [event["ts"] for event in ordered]
+    assert [read_back.kinds[kind] for kind in read_back.kind] == [event["kind"] for event in ordered]
+    assert read_back.vk.tolist() == [event.get("vk", ABSENT) for event in ordered]
+    for x, event in zip(read_back.x_px.tolist(), ordered, strict=True):
+        assert x == event["x"] if "x" in event else math.isnan(x)
+    clicks_are_left = [event.get("buttons", 1 if event["kind"] == "mouseclick" else ABSENT) for event in ordered]
+    assert read_back.buttons.tolist() == clicks_are_left
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(min_size=1, max_size=200) | st.text(min_size=1).map(str.encode))
+def test_garbage_is_refused_by_line_and_never_crashes(tmp_path_factory, garbage):
+    path = tmp_path_factory.mktemp("garbage")
+    with pytest.raises(RecordingError, match=r"events\.jsonl(:\d+)?: .*;"):
+        read(path, garbage)

@@ -1,0 +1,118 @@
+import random
+
+import av
+import numpy as np
+import pytest
+
+from recordings_to_lerobot.recordings.validation import RecordingError
+from recordings_to_lerobot.video.decode import iterate_frames
+from recordings_to_lerobot.video.probe import check_video
+from tests.recordings_to_lerobot.raw_recordings import numbered_picture, write_video
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "video.mp4"
+    write_video(path, 30)
+    return path
+
+
+def number_shown(frame: av.VideoFrame) -> int:
+    picture = frame.to_ndarray(format="rgb24").astype(int)
+    errors = [np.abs(picture - numbered_picture(number)).sum() for number in range(64)]
+    return int(np.argmin(errors))
+
+
+def test_sound_video_passes(video):
+    check_video(video, (64, 64), 30)
+
+
+def test_every_frame_is_found_by_its_index(video):
+    assert [number_shown(frame) for frame in iterate_frames(video, np.arange(30))] == list(range(30))
+
+
+def test_frames_may_be_skipped_and_repeated(video):
+    wanted = [3, 4, 4, 4, 20, 29, 29]
+    assert [number_shown(frame) for frame in iterate_frames(video, np.array(wanted))] == wanted
+
+
+def test_frame_past_the_end_is_an_error(video):
+    with pytest.raises(RecordingError, match=r"video\.mp4: frame 30 cannot be decoded; re-export"):
+        list(iterate_frames(video, np.array([29, 30])))
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.95])
+def test_video_cut_off_before_its_index_is_refused(video, kept):
+    video.write_bytes(video.read_bytes()[: int(kept * video.stat().st_size)])
+    with pytest.raises(RecordingError, match=r"video\.mp4: damaged or cut off \(.*\); re-export"):
+        check_video(video, (64, 64), 30)
+
+
+@pytest.mark.parametrize("cut_bytes", [1, 200, 400])
+def test_video_cut_off_behind_its_index_is_refused(tmp_path, cut_bytes):
+    path = tmp_path / "video.mp4"
+    write_video(path, 30, movflags="faststart")
+    path.write_bytes(path.read_bytes()[:-cut_bytes])
+    with pytest.raises(RecordingError, match=r"video\.mp4: cut off after \d+ of 30 frames; re-export"):
+        check_video(path, (64, 64), 30)
+
+
+def test_size_other_than_the_canvas_is_refused(video):
+    with pytest.raises(RecordingError) as caught:
+        check_video(video, (64, 48), 30)
+    assert str(caught.value) == (
+        f"{video}: pictures are 64×64, but the canvas in meta.json is 64×48; correct meta.json or re-export"
+    )
+
+
+def test_other_number_of_frames_than_ticks_is_refused(video):
+    with pytest.raises(RecordingError, match=r"30 frames, but frame_ts\.bin has 31 ticks; re-export"):
+        check_video(video, (64, 64), 31)
+
+
+def test_file_that_is_no_video_is_refused(tmp_path):
+    path = tmp_path / "video.mp4"
+    path.write_bytes(b"this is not a video" * 100)
+    with pytest.raises(RecordingError, match=r"video\.mp4: damaged or cut off"):
+        check_video(path, (64, 64), 30)
+
+
+def test_title_that_is_not_utf8_is_no_problem(video):
+    video.write_bytes(video.read_bytes().replace(b"VideoHandler", b"Vid\xe9oHandler"))
+    check_video(video, (64, 64), 30)
+
+
+@pytest.mark.parametrize("movflags", ["", "faststart", "frag_keyframe+empty_moov"])
+def test_damaged_video_is_refused_or_yields_every_frame(tmp_path, movflags):
+    path = tmp_path / "video.mp4"
+    write_video(path, 30, movflags=movflags)
+    sound = path.read_bytes()
+    rng = random.Random(0)
+    for _ in range(150):
+        damaged = bytearray(sound)
+        for _ in range(rng.choice([1, 3, 20])):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])])
+        try:
+            check_video(path, (64, 64), 30)
+            frames = list(iterate_frames(path, np.arange(30)))
+        except RecordingError as error:
+            assert str(error).startswith(f"{path}: ") and "re-e" in str(error)
+        else:
+            assert [(frame.width, frame.height) for frame in frames] == [(64, 64)] * 30
+
+
+def test_cost_of_random_access_counts_frames_from_the_key_frame(tmp_path):
+    path = tmp_path / "video.mp4"
+    write_video(path, 12, options={"g": "4", "bf": "0", "sc_threshold": "0"})
+    facts = check_video(path, (64, 64), 12)
+    assert (facts.codec, facts.n_key_frames, facts.delay_frames, facts.stands_alone) == ("h264", 3, 0, True)
+    assert facts.mean_decoded == (1 + 2 + 3 + 4) / 4
+
+
+def test_frames_stored_ahead_of_their_turn_are_put_in_order(tmp_path):
+    path = tmp_path / "video.mp4"
+    write_video(path, 12, options={"bf": "2", "b_strategy": "0"})
+    facts = check_video(path, (64, 64), 12)
+    assert facts.delay_frames > 0 and facts.frame_of_packet.tolist() != list(range(12))
+    assert sorted(facts.frame_of_packet.tolist()) == list(range(12))
