@@ -6,7 +6,8 @@ from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.workers import run_in_processes
 
 # The work is `eval`, for a process of its own can import nothing from a test.
-BAD = "__import__('recordings_to_lerobot.recordings.validation').recordings.validation.require_file(__import__('pathlib').Path('nowhere'))"
+VALIDATION = "__import__('importlib').import_module('recordings_to_lerobot.recordings.validation')"
+BAD = VALIDATION + ".require_file(__import__('pathlib').Path('nowhere'))"
 DEADLY = "__import__('os').kill(__import__('os').getpid(), 9)"
 SLOW = "__import__('time').sleep(60)"
 

@@ -13,8 +13,9 @@ from rich.console import Console
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 from recordings_to_lerobot.alignment.options import LabelOptions
 from recordings_to_lerobot.cli import main
+from recordings_to_lerobot.commands import inspect_recordings as command
 from recordings_to_lerobot.commands.inspect_recordings import InspectConfig, run
-from recordings_to_lerobot.inspection import command, output
+from recordings_to_lerobot.inspection import output
 from recordings_to_lerobot.inspection.folder import inspect_folder
 from recordings_to_lerobot.inspection.terminal import MAX_EPISODES, render
 from recordings_to_lerobot.recordings.validation import RecordingError
