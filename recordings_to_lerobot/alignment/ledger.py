@@ -6,6 +6,7 @@ import numpy as np
 
 from recordings_to_lerobot.actions.vocabulary import KeyCodes
 from recordings_to_lerobot.alignment.timeline import Timeline
+from recordings_to_lerobot.alignment.track import follow_switches
 from recordings_to_lerobot.recordings.events import ABSENT, KNOWN_KINDS, Events
 
 NO_ROW = -1
@@ -64,7 +65,7 @@ def account_for_events(
         "after_last_row": event_ns >= timeline.end_ns[-1],
         "unknown_kind": events.kind >= len(KNOWN_KINDS),
         "key_outside_vocabulary": is_key & ~np.isin(events.vk, codes),
-        **_follow_keys(events),
+        **_follow_keys(events, event_ns),
         "position_outside_canvas": (x < 0) | (x > size_px[0] - 1) | (y < 0) | (y > size_px[1] - 1),
         "button_never_released": _last_hold(events),
         "reordered": events.reordered,
@@ -72,21 +73,18 @@ def account_for_events(
     return EventLedger(np.where(is_within, latest, NO_ROW), {name: findings[name] for name in (*UNUSED, *REPAIRED)})
 
 
-def _follow_keys(events: Events) -> dict[str, np.ndarray]:
-    """What only following the keys one by one can tell."""
+def _follow_keys(events: Events, event_ns: np.ndarray) -> dict[str, np.ndarray]:
+    """What only following each key can tell."""
     names = ("key_auto_repeat", "unmatched_key_up", "key_never_released")
     masks = {name: np.zeros(len(events.tick), dtype=bool) for name in names}
-    pressed_at: dict[int, int] = {}
-    key_downs = events.is_kind("keydown")
-    for i in np.flatnonzero(key_downs | events.is_kind("keyup")).tolist():
-        code = int(events.vk[i])
-        if key_downs[i] and code in pressed_at:
-            masks["key_auto_repeat"][i] = True
-        elif key_downs[i]:
-            pressed_at[code] = i
-        elif pressed_at.pop(code, None) is None:
-            masks["unmatched_key_up"][i] = True
-    masks["key_never_released"][list(pressed_at.values())] = True
+    for (device, _), switch in follow_switches(events, event_ns).items():
+        if device != "key":
+            continue
+        is_down, was_down = switch.is_down, np.append(False, switch.is_down[:-1])  # (S,)
+        masks["key_auto_repeat"][switch.event[is_down & was_down]] = True
+        masks["unmatched_key_up"][switch.event[~is_down & ~was_down]] = True
+        if is_down[-1]:
+            masks["key_never_released"][switch.event[is_down & ~was_down][-1]] = True
     return masks
 
 

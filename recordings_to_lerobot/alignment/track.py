@@ -1,70 +1,104 @@
-"""What the hands did over time, apart from any rows: where the mouse was, and when anything was pressed."""
+"""What the hands did over time, apart from any rows: where the mouse was, and when each key and button was down."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
 from recordings_to_lerobot.actions.channels import BUTTON_BITS
 from recordings_to_lerobot.recordings.events import ABSENT, Events
 
+# A key by its virtual-key code, or a button by its bit.
+Control = tuple[Literal["key", "button"], int]
+
 _NEVER_NS = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
 class MousePath:
-    """The way of the mouse in canvas units: (0, 0) is the first pixel, (1, 1) the last; beyond is outside.
-
-    Index 0 stands for the time before any mouse event, at the centre.
-    """
+    """The way of the mouse; index 0 stands for the time before any mouse event, at the centre of the canvas."""
 
     event_ns: np.ndarray  # (M,) int64
-    position: np.ndarray  # (1 + M, 2) float64
-    travelled: np.ndarray  # (1 + M,) float64, length of the way so far
+    position_px: np.ndarray  # (1 + M, 2) float64, as recorded: beyond the canvas, too
+    size_px: tuple[int, int]
 
     @classmethod
     def of(cls, events: Events, event_ns: np.ndarray, size_px: tuple[int, int]) -> Self:
         """The way that the events at `event_ns` (E,) describe on a canvas of (width, height)."""
         has_position = events.is_kind("mousemove") | events.is_kind("mouseclick")
         recorded = np.stack([events.x_px, events.y_px], axis=1)[has_position]  # (M, 2)
-        position = np.concatenate([[[0.5, 0.5]], recorded / (np.array(size_px) - 1)])
-        steps = np.linalg.norm(np.diff(position, axis=0), axis=1)  # (M,)
+        centre = [[(size_px[0] - 1) / 2, (size_px[1] - 1) / 2]]
+        return cls(event_ns[has_position], np.concatenate([centre, recorded]), size_px)
+
+    @property
+    def position(self) -> np.ndarray:
+        """In canvas units: (0, 0) is the first pixel, (1, 1) the last; beyond is outside.  # (1 + M, 2) float64"""
+        return self.position_px / (np.array(self.size_px) - 1)
+
+    @property
+    def travelled(self) -> np.ndarray:
+        """Length of the way so far, in canvas units.  # (1 + M,) float64"""
+        steps = np.linalg.norm(np.diff(self.position, axis=0), axis=1)  # (M,)
         # Nobody knows where the mouse came from to its first recorded position.
         steps[:1] = 0
-        return cls(event_ns[has_position], position, np.append(0.0, np.cumsum(steps)))
+        return np.append(0.0, np.cumsum(steps))
 
     def index_before(self, time_ns: np.ndarray) -> np.ndarray:
-        """Index into `position` and `travelled` of what holds just before each time (N,).  # (N,)"""
+        """Index into the positions of what holds just before each time (N,).  # (N,)"""
         return np.searchsorted(self.event_ns, time_ns, side="left")
 
 
-def presses(events: Events, event_ns: np.ndarray) -> dict[tuple[str, int], np.ndarray]:
-    """When each key and button was down: ("key", virtual-key code) or ("button", bit) → (P, 2) int64 [start, end).
+@dataclass(frozen=True)
+class Switch:
+    """One key or button over time: what S events say of it, and T presses that are over at once."""
 
-    Auto-repeat and releases of what is not pressed make no press; a click is one of a nanosecond; what is never
-    released stays pressed.
-    """
-    found = {}
+    event: np.ndarray  # (S,) int64, which events
+    time_ns: np.ndarray  # (S,) int64
+    is_down: np.ndarray  # (S,) bool
+    tap_ns: np.ndarray  # (T,) int64
+
+    def held_at(self, time_ns: np.ndarray) -> np.ndarray:
+        """Whether it is held, judged by the events before each time.  # (N,) → (N,) bool"""
+        return np.append(False, self.is_down)[np.searchsorted(self.time_ns, time_ns, side="left")]
+
+    def pressed_within(self, start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
+        """Whether any event says that it is down in [start, end).  # (N,) bool"""
+        presses_ns = np.sort(np.concatenate([self.time_ns[self.is_down], self.tap_ns]))
+        return np.searchsorted(presses_ns, end_ns, side="left") > np.searchsorted(presses_ns, start_ns, side="left")
+
+    def presses(self) -> np.ndarray:
+        """When it was down, as [start, end); a tap lasts a nanosecond.  # (P, 2) int64
+
+        Auto-repeat and releases of what is not pressed make no press; what is never released stays pressed.
+        """
+        changes = np.flatnonzero(np.diff(self.is_down, prepend=False))
+        starts = self.time_ns[changes[::2]]
+        ends = np.append(self.time_ns[changes[1::2]], _NEVER_NS)[: len(starts)]
+        taps = np.stack([self.tap_ns, self.tap_ns + 1], axis=1)
+        return np.concatenate([np.stack([starts, ends], axis=1), taps])
+
+
+def follow_switches(events: Events, event_ns: np.ndarray) -> dict[Control, Switch]:
+    """Every key that the events at `event_ns` (E,) name, and all buttons."""
+    followed: dict[Control, Switch] = {}
+    none = np.empty(0, dtype=np.int64)
     is_down, is_key = events.is_kind("keydown"), events.is_kind("keydown") | events.is_kind("keyup")
     for code in np.unique(events.vk[is_key]).tolist():
-        says = is_key & (events.vk == code)
-        found["key", code] = _intervals(event_ns[says], is_down[says])
-    says = events.is_kind("mousemove") & (events.buttons != ABSENT)
+        says = np.flatnonzero(is_key & (events.vk == code))
+        followed["key", code] = Switch(says, event_ns[says], is_down[says], none)
+    # Moves that carry `buttons` say what is held; clicks are taps.
+    holds = np.flatnonzero(events.is_kind("mousemove") & (events.buttons != ABSENT))
     is_click = events.is_kind("mouseclick")
     for bit in BUTTON_BITS.values():
-        held = _intervals(event_ns[says], events.buttons[says] & bit != 0)
-        click_ns = event_ns[is_click & (events.buttons & bit != 0)]
-        clicks = np.stack([click_ns, click_ns + 1], axis=1)
-        found["button", bit] = np.concatenate([held, clicks])
-    return {name: intervals for name, intervals in found.items() if len(intervals)}
+        taps_ns = event_ns[is_click & (events.buttons & bit != 0)]
+        followed["button", bit] = Switch(holds, event_ns[holds], events.buttons[holds] & bit != 0, taps_ns)
+    return followed
 
 
-def _intervals(time_ns: np.ndarray, is_down: np.ndarray) -> np.ndarray:
-    """From what is said (S,) at each time (S,) to the intervals of being down.  # (P, 2) int64"""
-    changes = np.flatnonzero(np.diff(is_down, prepend=False))
-    ends = np.append(time_ns[changes[1::2]], _NEVER_NS)
-    starts = time_ns[changes[::2]]
-    return np.stack([starts, ends[: len(starts)]], axis=1)
+def presses(events: Events, event_ns: np.ndarray) -> dict[Control, np.ndarray]:
+    """When each key and button that was down was so: (P, 2) int64 [start, end)."""
+    found = {control: switch.presses() for control, switch in follow_switches(events, event_ns).items()}
+    return {control: intervals for control, intervals in found.items() if len(intervals)}
 
 
 def pressed_within(intervals: np.ndarray, edges_ns: np.ndarray) -> np.ndarray:
