@@ -1,4 +1,4 @@
-"""What a user can choose about a conversion."""
+"""The options of a conversion."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -12,7 +12,7 @@ class PlanEntry:
 
     folder: Path
     key: str  # the folder, as seen from that of all recordings
-    digest: str  # digest of the contents of its files
+    digest: str  # of the contents of its files
     path: Path  # the PreparedEpisode
     n_rows: int
     fps: int

@@ -1,6 +1,6 @@
 """Derives a row's state and action from the raw events once more, and says how.
 
-It shares no code with `action_encoding.py`, so that a row that something else has changed shows.
+It shares no code with `state_and_action.py`, so that a row that something else has changed shows.
 """
 
 import bisect

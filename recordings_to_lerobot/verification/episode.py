@@ -84,9 +84,9 @@ def verify_episode(stored: StoredEpisode, min_psnr_db: float) -> tuple[Findings,
     if not stored.folder.is_dir():
         findings.fail(check, f"{stored.folder} is gone")
         return findings, ""
-    identity = digest_of(stored.folder)
-    if identity != stored.record["identity"]:
-        findings.fail(check, f"{stored.folder} has digest {identity}, expected {stored.record['identity']}")
+    digest = digest_of(stored.folder)
+    if digest != stored.record["identity"]:
+        findings.fail(check, f"{stored.folder} has digest {digest}, expected {stored.record['identity']}")
         return findings, ""
     findings.passed[check] += 1
     expected = _recompute(findings, stored)

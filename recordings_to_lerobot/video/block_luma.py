@@ -1,4 +1,4 @@
-"""How much the screen changes from picture to picture, seen through a coarse grid of block means."""
+"""Pictures as a coarse grid of block means."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Writes the videos of a dataset: encodes the frames of an episode, and packs episodes into files."""
+"""Packs the videos of episodes into the files of a dataset by copying their packets."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`video.mp4`: checked without decoding, then decoded frame by frame."""
+"""What the packets of a video tell: checked without decoding."""
 
 import hashlib
 from dataclasses import dataclass
