@@ -1,11 +1,15 @@
 """Encodes the frames of an episode to a video of its own."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+
+# The encoder else reports its settings for each episode.
+os.environ.setdefault("SVT_LOG", "1")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Packs the videos of episodes into the files of a dataset by copying their packets."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,9 +9,6 @@ import av
 
 from recordings_to_lerobot.video.decode import open_video
 from recordings_to_lerobot.video.probe import VideoFacts
-
-# The encoder else reports its settings for each episode.
-os.environ.setdefault("SVT_LOG", "1")
 
 
 @dataclass(frozen=True)
