@@ -54,7 +54,7 @@ def main() -> None:
     config.output_features = {ACTION: PolicyFeature(FeatureType.ACTION, (CHANNELS,))}
     model = FlowMatching(config, {SCREEN: TOKEN_GRID}, FEATURE_WIDTH).to(args.device).eval()
     if args.compile:
-        model.compile_sampling(config.compile_mode)
+        model.compile_velocity(config.compile_mode)
     pictures = torch.randn(1, config.num_frames, TOKEN_GRID[0] * TOKEN_GRID[1], FEATURE_WIDTH, device=args.device)
     features = Features({SCREEN: pictures}, torch.randn(1, WORDS, FEATURE_WIDTH, device=args.device))
     state = torch.randn(1, CHANNELS, device=args.device)

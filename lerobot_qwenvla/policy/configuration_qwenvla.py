@@ -85,9 +85,10 @@ class QwenVLAConfig(PreTrainedConfig):
     time_weighting: str = "none"
     # Recomputes the expert's activations in the backward pass: less memory, about a third more time in the expert.
     gradient_checkpointing: bool = False
-    # torch.compile for the whole loop of the solver, and its mode, as in SmolVLA; the first decision takes minutes.
+    # torch.compile for the velocity that the solver asks for at each step, and its mode: "reduce-overhead" plays CUDA
+    # graphs; "max-autotune", SmolVLA's, also tries out kernels, for minutes at the first decision.
     compile_model: bool = False
-    compile_mode: str = "max-autotune"
+    compile_mode: str = "reduce-overhead"
 
     # --- Decisions ---
     # Steps from noise to action, and the solver that takes them: "euler", "heun" (2 velocities a step) or "rk4" (4).

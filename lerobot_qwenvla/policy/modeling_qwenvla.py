@@ -75,7 +75,7 @@ class QwenVLAPolicy(PreTrainedPolicy):
         grids = {camera: self.backbone.token_grid(feature.shape) for camera, feature in config.image_features.items()}
         self.model = FlowMatching(config, grids, self.backbone.width)
         if config.compile_model:
-            self.model.compile_sampling(config.compile_mode)
+            self.model.compile_velocity(config.compile_mode)
         self.register_load_state_dict_post_hook(expect_no_backbone)
         self.reset()
         self.init_rtc_processor()

@@ -63,7 +63,7 @@ def test_encoding_a_batch_of_pictures_is_transformers_vision_tower(make_settings
 
 
 @given(rows=st.integers(1, 6), columns=st.integers(1, 6), frames=st.integers(1, 3), words=st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_positions_are_those_of_transformers(full_model, rows, columns, frames, words):
     image, between = [1] * (rows * columns), [0, 0]
     kinds = [0] * words

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lerobot_qwenvla.evaluation.calibration import best_threshold, reliability
@@ -31,7 +31,6 @@ def test_a_channel_that_is_never_pressed_has_no_threshold():
     assert best_threshold(np.array([0.5]), np.array([False])) is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.booleans()), min_size=1))
 def test_no_threshold_is_better_than_the_best(steps):
     predicted, pressed = map(np.array, zip(*steps, strict=True))

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lerobot.datasets.factory import resolve_delta_timestamps
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
@@ -13,7 +13,6 @@ from lerobot_qwenvla.evaluation.comparison import COPY_LAST, players
 from lerobot_qwenvla.evaluation.decisions import Decisions, decide, derangement
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(), min_size=2, unique=True), st.integers(0, 9))
 def test_derangement_gives_everyone_the_instruction_of_another(instructions, seed):
     instead = derangement(instructions, seed)
@@ -51,7 +50,6 @@ def test_a_shorter_episode_is_padded():
     assert both.executed(both.true, n_action_steps=2).is_pad.tolist() == [[False] * 3 + [True] * 2, [False] * 5]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 4), st.floats(-1, 1, width=32))
 def test_copying_the_last_action_is_perfect_where_nothing_changes(length, every, value):
     decisions = decisions_of(np.full((length, 1), value, dtype=np.float32), every, chunk=4)

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -73,7 +73,6 @@ def test_measure_by_hand():
     assert result["channels"]["mouse.x"] == {"mse": 0.25}
 
 
-@settings(deadline=None)
 @given(PLAYED, arrays(bool, (2, 6)))
 def test_a_perfect_prediction_is_perfect(played, is_pad):
     is_pad[0, 0] = False
@@ -87,7 +86,6 @@ def test_a_perfect_prediction_is_perfect(played, is_pad):
     json.dumps(result, allow_nan=False)
 
 
-@settings(deadline=None)
 @given(PLAYED, arrays(np.float32, (2, 4), elements=st.floats(-1, 1, width=32)))
 def test_padding_does_not_matter(played, garbage):
     is_pad = np.zeros((2, 6), dtype=bool)

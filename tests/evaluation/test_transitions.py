@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -47,13 +47,11 @@ def test_nothing_happens_and_nothing_is_scored():
     assert score(channel(1, 1), channel(1, 1)) is None
 
 
-@settings(deadline=None)
 @given(PRESSED)
 def test_a_perfect_prediction_has_an_f1_of_one(pressed):
     assert score(pressed * 1.0, pressed * 1.0) in (1, None)
 
 
-@settings(deadline=None)
 @given(arrays(bool, (2, 6, 2)), arrays(bool, (2, 6, 2)))
 def test_matching_is_symmetric_and_never_more_than_there_is(predicted, true):
     matched = matches(predicted, true)

@@ -103,7 +103,7 @@ def stitched(timeline: Timeline, kept: np.ndarray) -> Timeline:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(episodes(), st.sampled_from(["absolute", "delta"]), st.sampled_from(["trim", "thin"]), st.integers(1, 4))
 def test_dropping_idle_rows_changes_no_label(events_of, episode, mouse, mode, min_rows):
     start_ns, raw_events, luma = episode
@@ -118,7 +118,7 @@ def test_dropping_idle_rows_changes_no_label(events_of, episode, mouse, mode, mi
     np.testing.assert_array_equal(new_state, state[kept])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(episodes(), st.integers(1, 5))
 def test_stretches_hold_what_they_promise(events_of, episode, min_rows):
     start_ns, raw_events, luma = episode

@@ -257,7 +257,7 @@ EVENTS = st.lists(
 FRAME_TICKS = st.lists(st.integers(1000, 1500), min_size=1, max_size=8).map(sorted)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(EVENTS, FRAME_TICKS, st.sampled_from(["absolute", "delta"]), st.booleans(), st.booleans(), st.data())
 def test_labels_equal_the_slow_oracle(encode, events, frame_ticks, mouse, keep_duplicates, resample, data):
     # A period that is no whole number of ticks, and a shift that puts events exactly onto frames.
@@ -273,7 +273,7 @@ def test_labels_equal_the_slow_oracle(encode, events, frame_ticks, mouse, keep_d
     np.testing.assert_array_equal(encoded.action, actions)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(EVENTS, FRAME_TICKS, st.booleans())
 def test_deltas_add_up_to_the_way_from_first_to_last_position(encode, events, frame_ticks, resample):
     events = [event for event in events if isinstance(event.get("x", 0), int)] or [move(1000)]
@@ -286,7 +286,7 @@ def test_deltas_add_up_to_the_way_from_first_to_last_position(encode, events, fr
     assert moved_px.sum(axis=0).tolist() == [last[0] - first[0], last[1] - first[1]]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(EVENTS, FRAME_TICKS, st.booleans())
 def test_every_event_is_in_the_row_that_owns_its_moment(encode, events, frame_ticks, resample):
     ledger = encode(events, frame_ticks, resample=resample).ledger
@@ -297,7 +297,7 @@ def test_every_event_is_in_the_row_that_owns_its_moment(encode, events, frame_ti
         assert row == (owners[0] if owners else NO_ROW)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(EVENTS, FRAME_TICKS, st.data())
 def test_an_unused_event_changes_no_label(encode, events, frame_ticks, data):
     encoded = encode(events, frame_ticks)

@@ -61,7 +61,7 @@ def test_times_centuries_away_are_refused():
         ticks_to_ns(np.array([0, 2**62]), qpc_freq=1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(0, 2**55), min_size=1),
     st.sampled_from([1_000, 3_579_545, 10_000_000, 24_000_000]),

@@ -116,7 +116,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(EVENTS, st.booleans())
 def test_events_are_read_as_written(tmp_path_factory, events, ensure_ascii):
     events = [e for e in events if len(e) > 2 or e["kind"] not in ("mousemove", "mouseclick", "keydown")] or [
@@ -134,7 +134,7 @@ def test_events_are_read_as_written(tmp_path_factory, events, ensure_ascii):
     assert read_back.buttons.tolist() == clicks_are_left
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(min_size=1, max_size=200) | st.text(min_size=1).map(str.encode))
 def test_garbage_is_refused_by_line_and_never_crashes(tmp_path_factory, garbage):
     path = tmp_path_factory.mktemp("garbage")

@@ -148,7 +148,7 @@ def test_frame_ticks_that_end_inside_a_tick_are_refused(tmp_path):
         read_frame_ticks(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
 def test_frame_ticks_are_read_as_written_or_refused(tmp_path_factory, ticks):
     path = tmp_path_factory.mktemp("ticks") / "frame_ts.bin"
