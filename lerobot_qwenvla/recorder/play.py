@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from lerobot_qwenvla.devices.input_device import InputDevice, InputEvent
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
-from lerobot_qwenvla.miniworld.planner import GoToPlanner
-from lerobot_qwenvla.miniworld.sight import look
+from lerobot_qwenvla.miniworld.players.scripted import make_planner
+from lerobot_qwenvla.miniworld.players.sight import look
 from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, frame_ticks
 from lerobot_qwenvla.recorder.hand import Hand
 
@@ -67,7 +67,7 @@ class Step:
 
 def _play_by_script(env: MiniworldEnv, seed: int) -> Iterator[Interval]:
     """Look, plan, move the hand."""
-    planner = GoToPlanner(env.canvas_px)
+    planner = make_planner(env)
     hand = Hand(env.canvas_px, seeded_rng(seed, "hand"))
     device = InputDevice(env.canvas_px)
     duplicates_rng = seeded_rng(seed, "duplicates")
