@@ -1,5 +1,7 @@
 """A map of the floor that a player has seen, and ways over it."""
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 
@@ -45,19 +47,25 @@ class FloorMap:
         """Middles (..., 2) of cells (..., 2)."""
         return cells[..., ::-1] * CELL_M + self._corner_m
 
-    def walkable(self, position_m: np.ndarray) -> np.ndarray:
-        """Seen floor that is clear of walls, and what is around the player, however near a wall it stands."""
-        return (self.floor > 0) & (self.walls == 0) & self._is_clear_of_walls(position_m, CLEARANCE_M)
+    def walkable(self, position_m: np.ndarray, circles: Iterable[tuple[np.ndarray, float]] = ()) -> np.ndarray:
+        """Seen floor clear of walls and circles (centre, radius in metres), and what is around the player anyway."""
+        closed = np.zeros_like(self.walls)
+        for center_m, radius_m in circles:
+            cv2.circle(closed, self.cells(center_m)[::-1].tolist(), round(radius_m / CELL_M), 1, cv2.FILLED)
+        clear = self._is_clear_of_walls(CLEARANCE_M) & (closed == 0)
+        return (self.floor > 0) & (self.walls == 0) & (clear | self._is_around(position_m))
 
     def not_hidden(self, position_m: np.ndarray) -> np.ndarray:
         """What does not, as far as is known, hide behind a wall what is behind it; with the cells next to walls."""
-        return self._is_clear_of_walls(position_m, 1.5 * CELL_M)
+        return self._is_clear_of_walls(1.5 * CELL_M) | self._is_around(position_m)
 
-    def _is_clear_of_walls(self, position_m: np.ndarray, clearance_m: float) -> np.ndarray:
-        distance = cv2.distanceTransform(1 - self.walls, cv2.DIST_L2, cv2.DIST_MASK_5)
+    def _is_clear_of_walls(self, clearance_m: float) -> np.ndarray:
+        return cv2.distanceTransform(1 - self.walls, cv2.DIST_L2, cv2.DIST_MASK_5) >= clearance_m / CELL_M
+
+    def _is_around(self, position_m: np.ndarray) -> np.ndarray:
         here = np.zeros_like(self.walls)
         cv2.circle(here, self.cells(position_m)[::-1].tolist(), round(CLEARANCE_M / CELL_M), 1, cv2.FILLED)
-        return (distance >= clearance_m / CELL_M) | (here > 0)
+        return here > 0
 
     def unknown(self) -> np.ndarray:
         """Where nothing has been seen.  # (N, N) bool"""

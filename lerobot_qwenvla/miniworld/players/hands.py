@@ -13,12 +13,18 @@ LEFT, RIGHT = 1, -1
 
 
 class Hands:
-    """Steers and walks; steps aside for a while from what blocks the way."""
+    """Steers and walks; steps aside for a while from what blocks the way.
 
-    def __init__(self, canvas_px: tuple[int, int], max_turn_deg: float = MAX_TURN_DEG):
-        """For a canvas (width, height) whose edge turns by so much a step."""
+    Attributes:
+        step_m: How far a step walks.
+        step_deg: How far a step turns at most.
+    """
+
+    def __init__(self, canvas_px: tuple[int, int], step_m: float = 0.15, step_deg: float = MAX_TURN_DEG):
+        """For a canvas (width, height), and a world in which a step walks and turns so far."""
         self._canvas_px = canvas_px
-        self._max_turn_deg = max_turn_deg
+        self.step_m = step_m
+        self.step_deg = step_deg
         self._keys: frozenset[str] = frozenset()
         self._walks_steadily = False
         self._position_m: np.ndarray | None = None
@@ -61,5 +67,5 @@ class Hands:
 
     def _cursor_of_turn(self, turn_deg: float) -> tuple[int, int]:
         width_px, height_px = self._canvas_px
-        share = float(np.clip(turn_deg / self._max_turn_deg, -1.0, 1.0))
+        share = float(np.clip(turn_deg / self.step_deg, -1.0, 1.0))
         return round(denormalize_px(mouse_x_of_turn(share * MAX_TURN_DEG), width_px)), height_px // 2
