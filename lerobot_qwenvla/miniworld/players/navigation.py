@@ -9,10 +9,12 @@ from lerobot_qwenvla.miniworld.players.floor_map import FloorMap
 from lerobot_qwenvla.miniworld.players.hands import AHEAD_DEG, Hands
 from lerobot_qwenvla.miniworld.players.sight import Sight, Thing, bearing_deg
 
-STEERING_GAIN = 0.7
+STEERING_GAIN = 1.0
 # Walking while turning further than this would be a detour.
 WALK_BELOW_DEG = 45.0
 SAME_PLACE_M = 0.1
+# Length of a way that has yet to be seen, of that as the crow flies.
+DETOUR = 2.0
 
 
 class Navigator:
@@ -65,8 +67,10 @@ class Navigator:
             return self.steer(sight, place_m)
         distances_m = self.map.distances_m(passable, sight.position_m)
         reachable = np.argwhere(np.isfinite(distances_m))
-        nearest = np.linalg.norm(self.map.places_m(reachable) - place_m, axis=1).argmin()
-        return self.walk_along(sight, passable, distances_m, tuple(reachable[nearest]))
+        # What is left from there may be no straight way.
+        left_m = DETOUR * np.linalg.norm(self.map.places_m(reachable) - place_m, axis=1)
+        best = (distances_m[tuple(reachable.T)] + left_m).argmin()
+        return self.walk_along(sight, passable, distances_m, tuple(reachable[best]))
 
     def walk_along(self, sight: Sight, passable: np.ndarray, distances_m: np.ndarray, cell: tuple) -> Intention:
         """Walk the shortest way to a cell, given the length of those to all cells."""

@@ -13,6 +13,8 @@ CHANGE_SIDE_STEPS = 6.0
 # The room left behind is searched only when nothing else is left.
 BEHIND_STEPS = 150.0
 FEWEST_CELLS = 3
+# Inside the edges of the view.
+MARGIN_DEG = 5.0
 ARRIVED_M = 0.6
 # A goal is reached from about 1.1 m, and may stand too near a wall to be walked to.
 REACH_M = 1.0
@@ -54,19 +56,25 @@ class Explorer:
         edge = _large_parts(floor_map.unknown() & _grown(passable))
         cells = np.argwhere(edge)
         not_hidden = floor_map.not_hidden(sight.position_m)
-        in_line = floor_map.is_clear(not_hidden, sight.position_m, floor_map.places_m(cells))
-        edge[tuple(cells[in_line].T)] = False
-        return cells[in_line], np.argwhere(passable & _grown(edge))
+        cells = cells[floor_map.is_clear(not_hidden, sight.position_m, floor_map.places_m(cells))]
+        edge[tuple(cells.T)] = False
+        in_view = np.abs(self._bearings_deg(sight, cells)) < abs(bearing_deg(sight, sight.floor_ends_m[0])) - MARGIN_DEG
+        # Nothing hides them: the cells are too coarse for what is there.
+        floor_map.floor[tuple(cells[in_view].T)] = 1
+        return cells[~in_view], np.argwhere(passable & _grown(edge))
 
     def _cheapest_turn(self, sight: Sight, cells: np.ndarray) -> tuple[int, float]:
         """To which side to turn, and for how many steps, until an unseen cell (K, 2) comes into view."""
-        bearings = np.array([bearing_deg(sight, place_m) for place_m in self._navigator.map.places_m(cells)])
+        bearings = self._bearings_deg(sight, cells)
         steps = {}
         for side in (RIGHT, LEFT):
             to_cells = (bearings * side) % 360 / self._navigator.hands.step_deg + self._behind_steps(cells)
             steps[side] = to_cells.min(initial=np.inf) + CHANGE_SIDE_STEPS * (self._side == -side)
         side = min(steps, key=steps.get)
         return side, steps[side]
+
+    def _bearings_deg(self, sight: Sight, cells: np.ndarray) -> np.ndarray:
+        return np.array([bearing_deg(sight, place_m) for place_m in self._navigator.map.places_m(cells)])
 
     def _behind_steps(self, cells: np.ndarray) -> np.ndarray:
         """What cells (K, 2) cost besides their distance: much if the player came from there when it left its start."""
