@@ -4,7 +4,7 @@ import numpy as np
 
 from lerobot_qwenvla.devices.intention import Intention
 from lerobot_qwenvla.miniworld.controls import MAX_TURN_DEG, mouse_x_of_turn
-from recordings_to_lerobot.action_schema import denormalize_px
+from recordings_to_lerobot.actions.encoding import denormalize_px
 
 AHEAD_DEG = 1.0
 BLOCKED_BELOW_M = 0.01
