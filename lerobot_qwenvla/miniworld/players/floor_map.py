@@ -57,7 +57,7 @@ class FloorMap:
 
     def not_hidden(self, position_m: np.ndarray) -> np.ndarray:
         """What does not, as far as is known, hide behind a wall what is behind it; with the cells next to walls."""
-        return self._is_clear_of_walls(1.5 * CELL_M) | self._is_around(position_m)
+        return self._is_clear_of_walls(1.5 * CELL_M) | (self._is_around(position_m) & (self.walls == 0))
 
     def _is_clear_of_walls(self, clearance_m: float) -> np.ndarray:
         return cv2.distanceTransform(1 - self.walls, cv2.DIST_L2, cv2.DIST_MASK_5) >= clearance_m / CELL_M

@@ -163,7 +163,8 @@ def _see_walls(world) -> tuple[np.ndarray, np.ndarray]:
         crossing = _cross(rays[:, None], edges_m)  # (RAYS, W)
         along_ray = _cross(starts_m, edges_m) / crossing
         along_wall = _cross(starts_m[None], rays[:, None]) / crossing
-        hit = (along_ray > 0) & (along_wall >= 0) & (along_wall <= 1)
+        # Walls that meet in a corner leave no slit there.
+        hit = (along_ray > 0) & (along_wall > -1e-6) & (along_wall < 1 + 1e-6)
     along_ray = np.where(hit, along_ray, np.inf)
     nearest = along_ray.argmin(axis=1)  # (RAYS,) which wall
     ends_m = _floor_m(agent) + along_ray.min(axis=1, keepdims=True) * rays
