@@ -1,11 +1,11 @@
-"""One policy for all Miniworld tasks, told what to do, beside the scripted players, random actions and one for each task.
+"""One policy for all Miniworld tasks, told what to do, beside scripted players, random actions and single tasks.
 
     python benchmarks/all_tasks.py [--tasks OneRoom TMaze] [--seeds 1000 1001 1002] [--single]
 
 Records 100 episodes of each task into one dataset, trains on all of them together once per seed, and plays 100 episodes
-of each task on seeds that were never recorded, in recorded words and in new ones. With --single, also trains a policy of
-the same size and steps on each task alone. Prints one JSON line: successes with 95 % intervals and the mean reward (in
-PickupObjects, the objects collected). What was done before is not done again.
+of each task on seeds that were never recorded, in recorded words and in new ones. With --single, also trains a policy
+of the same size and steps on each task alone. Prints one JSON line: successes with 95 % intervals and the mean reward
+(in PickupObjects, the objects collected). What was done before is not done again.
 """
 
 import argparse

@@ -95,7 +95,9 @@ class MiniworldEnvConfig(EnvConfig):
         # The freeze replays an ended episode's last step, which `SAME_STEP` would hide behind a reset.
         autoreset_mode = gym.vector.AutoresetMode.NEXT_STEP
         if not use_async_envs or n_envs == 1:
-            return gym.vector.SyncVectorEnv([freeze_after_episode_end(make_env)] * n_envs, autoreset_mode=autoreset_mode)
+            return gym.vector.SyncVectorEnv(
+                [freeze_after_episode_end(make_env)] * n_envs, autoreset_mode=autoreset_mode
+            )
         # The server that workers are forked from imports LeRobot once, instead of each worker for itself.
         multiprocessing.set_forkserver_preload([__name__])
         if start_method() == "forkserver":

@@ -105,7 +105,7 @@ def _is_visible(env: MiniworldEnv, entity: "Entity") -> bool:
 
     Miniworld's own test asks for the lowest 20 cm of an entity, which drop out of view some steps before it.
     """
-    world, agent = env.world, env.world.agent
+    agent = env.world.agent
     ahead_m, aside_m = np.dot(entity.pos - agent.pos, agent.dir_vec), np.dot(entity.pos - agent.pos, agent.right_vec)
     # Most are outside the view, which needs no drawing to tell; its edge is straight.
     slope = _view_slope(env.canvas_px, agent.cam_fov_y)

@@ -53,7 +53,10 @@ TASKS: dict[str, Task] = {
             "walk to the junction and find the red box",
             "the red box is to the left or to the right, go to it",
         ),
-        new_words=("search both side corridors for the red box", "at the T, look left and right, then go to the red box"),
+        new_words=(
+            "search both side corridors for the red box",
+            "at the T, look left and right, then go to the red box",
+        ),
     ),
     "YMaze": Task(
         world="miniworld.envs.ymaze:YMaze",
@@ -80,7 +83,10 @@ TASKS: dict[str, Task] = {
             "find the red box behind the wall",
             "walk through the gap and reach the red box",
         ),
-        new_words=("the red box is on the other side of the wall, get there", "pass the opening, then go to the red box"),
+        new_words=(
+            "the red box is on the other side of the wall, get there",
+            "pass the opening, then go to the red box",
+        ),
     ),
     "PickupObjects": Task(
         world="miniworld.envs.pickupobjects:PickupObjects",
@@ -95,7 +101,10 @@ TASKS: dict[str, Task] = {
             "carry the red box to the yellow box",
             "take the red box and set it down beside the yellow box",
         ),
-        new_words=("bring the red box over to the yellow one", "the red box belongs beside the yellow box, move it there"),
+        new_words=(
+            "bring the red box over to the yellow one",
+            "the red box belongs beside the yellow box, move it there",
+        ),
         goal="red_box",
     ),
     "Sign": Task(

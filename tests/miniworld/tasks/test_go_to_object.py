@@ -88,7 +88,9 @@ def test_the_same_seed_is_the_same_world_in_other_words(make_env):
 def test_reaching_the_goal_is_success_and_touching_another_object_the_end(make_env):
     env = make_env()
     env.reset(seed=1)
-    reward, terminated, success = stand_beside(env, next(entity for entity in env.world.names if entity is not env.goal))
+    reward, terminated, success = stand_beside(
+        env, next(entity for entity in env.world.names if entity is not env.goal)
+    )
     assert (reward, terminated, success) == (0.0, True, False)
     env.reset(seed=1)
     reward, terminated, success = stand_beside(env, env.goal)
