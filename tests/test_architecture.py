@@ -45,7 +45,12 @@ def test_the_contracts_are_kept():
         ("recordings_to_lerobot/attic/__init__.py", "", "Recordings become a dataset without turning back"),
         ("lerobot_qwenvla/recorder/__init__.py", "import lerobot_qwenvla.policy", "The game knows no policy"),
         ("lerobot_qwenvla/tools/__init__.py", "import lerobot_qwenvla.devices", "The policy knows no game"),
-        ("lerobot_qwenvla/miniworld/tasks.py", "import lerobot_qwenvla.miniworld.environment", "No circles"),
+        ("lerobot_qwenvla/miniworld/tasks/table.py", "import lerobot_qwenvla.miniworld.environment", "No circles"),
+        (
+            "lerobot_qwenvla/miniworld/environment.py",
+            "import lerobot_qwenvla.miniworld.players",
+            "In Miniworld, players look",
+        ),
     ],
 )
 def test_a_wrong_import_is_caught(copied_tree, module, wrong_import, contract):

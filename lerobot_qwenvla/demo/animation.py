@@ -8,7 +8,8 @@ from pathlib import Path
 import av
 from PIL import Image, ImageDraw, ImageFont
 
-SCALE = 2
+# Of one episode, whose frames lerobot-eval films in the size of the onlooker's view.
+PANEL_WIDTH_PX = 320
 GAP_PX, LINE_PX = 8, 30
 # So that a reader sees how it ended before it starts again.
 HOLD_LAST_MS = 1500
@@ -56,7 +57,8 @@ def write_animation(rollouts: Sequence[Rollout], instruction: str, path: Path) -
 
 def _panel(frame: Image.Image, seconds: float, success: bool | None) -> Image.Image:
     """A frame over the time that has passed, and the outcome once there is one."""
-    frame = frame.resize((SCALE * frame.width, SCALE * frame.height), Image.Resampling.LANCZOS)
+    height_px = round(PANEL_WIDTH_PX / frame.width * frame.height)
+    frame = frame.resize((PANEL_WIDTH_PX, height_px), Image.Resampling.LANCZOS)
     panel = Image.new("RGB", (frame.width, frame.height + LINE_PX), BACKGROUND)
     panel.paste(frame)
     outcome, color = {None: ("", MUTED), True: ("reached after ", REACHED), False: ("missed after ", MISSED)}[success]

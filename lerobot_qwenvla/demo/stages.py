@@ -88,14 +88,14 @@ def evaluated(
     return Stage(f"evaluate-{name}", command, out / f"evaluate-{name}")
 
 
-def baselines(config: DemoConfig) -> Stage:
+def baselines(config: DemoConfig, name: str = "baselines") -> Stage:
     """Random actions and the scripted player on the same episodes."""
-    output = config.output_dir / "baselines.json"
+    output = config.output_dir / f"{name}.json"
     command = [
         sys.executable, "-m", "lerobot_qwenvla.demo.baselines", f"--output={output}", f"--task={config.task}",
         f"--canvas={config.canvas}", f"--episodes={config.eval_episodes}", f"--first_seed={config.eval_first_seed}",
     ]  # fmt: skip
-    return Stage("baselines", command, output, independent=True)
+    return Stage(name, command, output, independent=True)
 
 
 def checkpoint_of(output_dir: Path, run: str) -> Path:

@@ -9,7 +9,7 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
-from lerobot_qwenvla.miniworld.tasks import RECORDED, find_task
+from lerobot_qwenvla.miniworld.tasks import RECORDED, task_names
 from recordings_to_lerobot.actions.channels import CHANNELS
 
 
@@ -24,7 +24,7 @@ class MiniworldEnvConfig(EnvConfig):
     """Miniworld played with mouse and keyboard.
 
     Attributes:
-        task: A name in `tasks.TASKS`.
+        task: A name in `tasks.TASKS`, or several with commas between them, evaluated one after the other.
         fps: Ticks per second of the recordings; Miniworld itself has no clock.
         canvas_w: Width of the screen in pixels.
         canvas_h: Height of the screen in pixels.
@@ -58,9 +58,8 @@ class MiniworldEnvConfig(EnvConfig):
 
     @property
     def gym_kwargs(self) -> dict:
-        """Arguments of `MiniworldEnv`."""
+        """Arguments of `MiniworldEnv`, but for the task."""
         return {
-            "task": self.task,
             "canvas_w": self.canvas_w,
             "canvas_h": self.canvas_h,
             "episode_length": self.episode_length,
@@ -73,29 +72,36 @@ class MiniworldEnvConfig(EnvConfig):
         Raises:
             ValueError: Unknown task or variation.
         """
-        find_task(self.task, self.variation)
+        task_names(self.task, self.variation)
         return super().get_env_processors()
 
     def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, gym.vector.VectorEnv]]:
-        """One vector environment, `{"miniworld": {0: env}}`.
+        """One vector environment for each task, `{"OneRoom": {0: env}}`, so that LeRobot reports each by its name.
 
         Raises:
-            ValueError: Unknown task or variation.
+            ValueError: Unknown task or variation, or a task that comes twice.
         """
         # Checked here and not at construction, where draccus would replace the message by its own.
-        find_task(self.task, self.variation)
+        tasks = task_names(self.task, self.variation)
+        return {task: {0: self._vector_env(task, n_envs, use_async_envs)} for task in tasks}
+
+    def _vector_env(self, task: str, n_envs: int, use_async_envs: bool) -> gym.vector.VectorEnv:
         # Imported here because it needs OpenGL, and LeRobot hides why a plugin could not be imported.
-        from lerobot.envs.utils import freeze_after_episode_end
+        from lerobot.envs.utils import _LazyAsyncVectorEnv, freeze_after_episode_end
 
         from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 
-        env_fns = [freeze_after_episode_end(partial(MiniworldEnv, **self.gym_kwargs))] * n_envs
+        make_env = partial(MiniworldEnv, task=task, **self.gym_kwargs)
         # The freeze replays an ended episode's last step, which `SAME_STEP` would hide behind a reset.
         autoreset_mode = gym.vector.AutoresetMode.NEXT_STEP
-        if use_async_envs and n_envs > 1:
-            # The server that workers are forked from imports LeRobot once, instead of each worker for itself.
-            multiprocessing.set_forkserver_preload([__name__])
-            vector_env = gym.vector.AsyncVectorEnv(env_fns, context=start_method(), autoreset_mode=autoreset_mode)
-        else:
-            vector_env = gym.vector.SyncVectorEnv(env_fns, autoreset_mode=autoreset_mode)
-        return {self.type: {0: vector_env}}
+        if not use_async_envs or n_envs == 1:
+            return gym.vector.SyncVectorEnv(
+                [freeze_after_episode_end(make_env)] * n_envs, autoreset_mode=autoreset_mode
+            )
+        # The server that workers are forked from imports LeRobot once, instead of each worker for itself.
+        multiprocessing.set_forkserver_preload([__name__])
+        if start_method() == "forkserver":
+            # As LeRobot's own suites do: the processes of a task begin when it is its turn.
+            return _LazyAsyncVectorEnv([make_env] * n_envs)
+        env_fns = [freeze_after_episode_end(make_env)] * n_envs
+        return gym.vector.AsyncVectorEnv(env_fns, context=start_method(), autoreset_mode=autoreset_mode)

@@ -1,16 +1,19 @@
 """Miniworld as a gymnasium environment that is played with mouse and keyboard."""
 
+import functools
 import math
 from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
+from PIL import Image
 
 from lerobot_qwenvla.devices.input_state import input_state
-from lerobot_qwenvla.miniworld.controls import Controls, decode_controls
+from lerobot_qwenvla.miniworld.controls import MAX_TURN_DEG, Controls, decode_controls
 from lerobot_qwenvla.miniworld.tasks import NEW_PAIRS, NEW_WORDS, RECORDED, WRONG_OBJECT, find_task
 from lerobot_qwenvla.miniworld.worlds import world_class
 from recordings_to_lerobot.actions.channels import CHANNELS, MOUSE_CHANNELS
+from recordings_to_lerobot.inspection.painting import Painter
 
 SMALLEST_CANVAS_PX = 16
 FPS = 10
@@ -45,7 +48,7 @@ class MiniworldEnv(gym.Env):
         episode_length: int | None = None,
         variation: str = RECORDED,
     ):
-        """Build the world of a task.
+        """Check the settings; the world is built when an episode begins.
 
         Args:
             task: A name in `tasks.TASKS`.
@@ -56,7 +59,6 @@ class MiniworldEnv(gym.Env):
 
         Raises:
             ValueError: Unknown task or variation, or a canvas or budget that is too small.
-            OpenGLMissingError: A system library is missing.
         """
         known = find_task(task, variation)
         if min(canvas_w, canvas_h) < SMALLEST_CANVAS_PX:
@@ -67,14 +69,7 @@ class MiniworldEnv(gym.Env):
             raise ValueError(f"episode_length must be at least 1, not {episode_length}.")
         self.task = task
         self.task_description = ""  # what the player is told; known once an episode has begun
-        options = {} if episode_length is None else {"max_episode_steps": episode_length}
-        if variation == NEW_PAIRS:
-            options["new_pairs"] = True
-        # The window for human eyes is never drawn here, and at stock size it would cost 120 MB.
-        self.world = world_class(known.world)(
-            obs_width=canvas_w, obs_height=canvas_h, window_width=1, window_height=1, **options
-        )
-        self._known, self._variation = known, variation
+        self._known, self._variation, self._episode_length = known, variation, episode_length
         self._screen = np.zeros((canvas_h, canvas_w, 3), dtype=np.uint8)
         self._input_state = np.zeros(len(CHANNELS), dtype=np.float32)
         lowest = np.zeros(len(CHANNELS), dtype=np.float32)
@@ -86,6 +81,23 @@ class MiniworldEnv(gym.Env):
                 "agent_pos": gym.spaces.Box(lowest, np.ones_like(lowest)),
             }
         )
+
+    @functools.cached_property
+    def world(self):
+        """The Miniworld, built when it is first needed: an evaluation of many tasks makes all environments at once.
+
+        Raises:
+            OpenGLMissingError: A system library is missing.
+        """
+        width_px, height_px = self.canvas_px
+        options = {"new_pairs": True} if self._variation == NEW_PAIRS else {}
+        # The window for human eyes is never drawn here, and at stock size it would cost 120 MB.
+        world = world_class(self._known.world)(
+            obs_width=width_px, obs_height=height_px, window_width=1, window_height=1, **options
+        )
+        if self._episode_length is not None:  # most stock worlds take no other budget than theirs
+            world.max_episode_steps = self._episode_length
+        return world
 
     @property
     def canvas_px(self) -> tuple[int, int]:
@@ -100,14 +112,14 @@ class MiniworldEnv(gym.Env):
         return Pose(float(agent.pos[0]), float(agent.pos[2]), math.degrees(agent.dir) % 360)
 
     @property
-    def goal(self):
-        """The stock entity that the task is about."""
-        return getattr(self.world, self._known.goal)
+    def screen(self) -> np.ndarray:
+        """The screen as it was last observed.  # (canvas_h, canvas_w, 3) uint8"""
+        return self._screen
 
     @property
-    def others(self) -> list:
-        """The entities that must not be touched."""
-        return [entity for entity in self.world.names if entity is not self.goal] if self._known.names_goal else []
+    def goal(self):
+        """The entity to reach or to take, None where any will do."""
+        return getattr(self.world, self._known.goal) if self._known.goal else None
 
     @property
     def _max_episode_steps(self) -> int:
@@ -132,16 +144,23 @@ class MiniworldEnv(gym.Env):
         controls = decode_controls(self._input_state)
         self._move(controls)
         self._screen, reward, terminated, truncated, _ = self.world.step(self._hand_action(controls))
-        # Some worlds also end an episode for a failure, then without a reward.
-        return self._observation(), float(reward), terminated, truncated, {"is_success": bool(reward > 0)}
+        # Some worlds also end an episode for a failure, and some reward steps on the way.
+        success = bool(terminated and reward > 0)
+        return self._observation(), float(reward), terminated, truncated, {"is_success": success}
 
     def render(self) -> np.ndarray:
-        """The screen as it was last observed.  # (canvas_h, canvas_w, 3) uint8"""
-        return self._screen
+        """The screen for an onlooker: with the instruction, the mouse, and what is held down.  # (H, W, 3) uint8"""
+        painter = Painter(self.canvas_px, CHANNELS, self.task_description)
+        picture = Image.fromarray(self._screen).resize(painter.picture_px, Image.Resampling.NEAREST)
+        pressed = [name for name, value in zip(CHANNELS, self._input_state, strict=True) if value == 1.0]
+        cursor = tuple((self._input_state[: len(MOUSE_CHANNELS)] + 1) / 2)
+        steps = self.world.step_count
+        return np.asarray(painter.paint(picture, cursor, pressed, steps / FPS, steps))
 
     def close(self) -> None:
         """Give the world's OpenGL context back."""
-        self.world.close()
+        if "world" in self.__dict__:
+            self.world.close()
 
     def _instruction(self) -> str:
         """In words of this episode, drawn apart from the world, so that the same seed gives the same world."""
@@ -156,10 +175,11 @@ class MiniworldEnv(gym.Env):
         return {"pixels": {"screen": self._screen}, "agent_pos": self._input_state.copy()}
 
     def _move(self, controls: Controls) -> None:
+        rng = self.world.np_random if self.world.domain_rand else None
         if controls.turn_deg:
-            self.world.turn_agent(controls.turn_deg)
+            # The edge of the screen turns by the world's own step, which is the usual one in all but Sign.
+            self.world.turn_agent(controls.turn_deg * (self.world.params.sample(rng, "turn_step") / MAX_TURN_DEG))
         if controls.walk or controls.sidestep:
-            rng = self.world.np_random if self.world.domain_rand else None
             step_m = self.world.params.sample(rng, "forward_step")
             self.world.move_agent(controls.walk * step_m, controls.sidestep * step_m)
 

@@ -1,4 +1,4 @@
-"""`qwenvla-record`: records episodes of a player, one folder per episode, named by its seed."""
+"""`qwenvla-record`: records episodes of a player in one or more tasks, one folder per episode, named by its seed."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from yaml import YAMLError
 
 from lerobot_qwenvla.miniworld.environment import FPS, MiniworldEnv
+from lerobot_qwenvla.miniworld.tasks import task_names
 from lerobot_qwenvla.miniworld.worlds import NoDisplayError, OpenGLMissingError, use_display
 from lerobot_qwenvla.recorder.game_window import GameWindow
 from lerobot_qwenvla.recorder.human import HUMAN, EpisodeDiscardedError, HumanPlayer, SessionEndedError
@@ -30,9 +31,9 @@ class RecordConfig:
     # Who plays: `scripted`, or `human` in a window (mouse steers, w a s d walk, left button picks up, right
     # button drops; Space begins an episode, Backspace plays it again, Escape ends the session).
     player: str = SCRIPTED.name
-    # Miniworld task.
+    # Miniworld task, or several with commas between them, each recorded in a folder of its name.
     task: str = "OneRoom"
-    # How many seeds to play.
+    # How many seeds to play, of each task.
     episodes: int = 150
     # Seed of the first episode; the others follow it.
     first_seed: int = 0
@@ -56,38 +57,51 @@ def record(config: RecordConfig) -> str:
         raise ValueError(f"--first_seed must not be negative, but is {config.first_seed}.")
     if config.player not in (SCRIPTED.name, HUMAN):
         raise ValueError(f"--player must be {SCRIPTED.name} or {HUMAN}, not {config.player!r}.")
-    folders = {
-        seed: config.output / f"episode_{seed:06d}"
-        for seed in range(config.first_seed, config.first_seed + config.episodes)
-    }
-    missing = {seed: folder for seed, folder in folders.items() if not _is_recorded(folder, config)}
+    tasks = task_names(config.task)
+    seeds = range(config.first_seed, config.first_seed + config.episodes)
+    # Several tasks have the same seeds, and a folder each.
+    parents = {task: config.output / task if len(tasks) > 1 else config.output for task in tasks}
+    episodes = [_Episode(task, seed, parents[task] / f"episode_{seed:06d}") for task in tasks for seed in seeds]
+    missing = [episode for episode in episodes if not _is_recorded(episode, config.canvas)]
     by_hand = config.player == HUMAN
     if by_hand:
         use_display()
-    kept_steps, failed_seeds = {}, []
+    kept_steps, failed = {}, []
     with contextlib.ExitStack() as stack:
-        env = stack.enter_context(contextlib.closing(MiniworldEnv(config.task, config.canvas, config.canvas)))
+        env = MiniworldEnv(tasks[0], config.canvas, config.canvas)
         human = HumanPlayer(stack.enter_context(GameWindow(env.canvas_px))) if by_hand else None
         player = human.player if human else SCRIPTED
+        stack.callback(lambda: env.close())  # the last one
         stack.enter_context(contextlib.suppress(SessionEndedError))
-        for seed, folder in tqdm(missing.items(), desc="Recording", unit="episode"):
-            n_steps, success = _record_at_last(env, folder, seed, config.keep_failures, player)
+        for episode in tqdm(missing, desc="Recording", unit="episode"):
+            if episode.task != env.task:
+                env.close()
+                env = MiniworldEnv(episode.task, config.canvas, config.canvas)
+            n_steps, success = _record_at_last(env, episode, config.keep_failures, player)
             if not success:
-                failed_seeds.append(seed)
-            if folder.exists():
-                kept_steps[seed] = n_steps
+                failed.append(episode)
+            if episode.folder.exists():
+                kept_steps[episode] = n_steps
             if human:
                 human.news = "Reached the goal. " if success else "Missed the goal. "
-    return _summary(config, len(folders) - len(missing), failed_seeds, kept_steps)
+    return _summary(config, len(episodes) - len(missing), failed, kept_steps)
 
 
-def _record_at_last(env: MiniworldEnv, folder: Path, seed: int, keep_failure: bool, player: Player) -> tuple[int, bool]:
+@dataclass(frozen=True)
+class _Episode:
+    task: str
+    seed: int
+    folder: Path
+
+
+def _record_at_last(env: MiniworldEnv, episode: _Episode, keep_failure: bool, player: Player) -> tuple[int, bool]:
     while True:
         with contextlib.suppress(EpisodeDiscardedError):
-            return record_episode(env, folder, seed, keep_failure, player)
+            return record_episode(env, episode.folder, episode.seed, keep_failure, player)
 
 
-def _is_recorded(folder: Path, config: RecordConfig) -> bool:
+def _is_recorded(episode: _Episode, canvas: int) -> bool:
+    folder = episode.folder
     if not folder.exists():
         return False
     try:
@@ -95,7 +109,7 @@ def _is_recorded(folder: Path, config: RecordConfig) -> bool:
         recorded = (meta["env_task"], meta["canvas_w"], meta["canvas_h"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} is not an episode of this recorder; choose another --output.") from error
-    wanted = (config.task, config.canvas, config.canvas)
+    wanted = (episode.task, canvas, canvas)
     if recorded != wanted:
         raise ValueError(
             f"{folder} holds task {recorded[0]} at {recorded[1]}x{recorded[2]}, "
@@ -104,14 +118,15 @@ def _is_recorded(folder: Path, config: RecordConfig) -> bool:
     return True
 
 
-def _summary(config: RecordConfig, n_skipped: int, failed_seeds: list[int], kept_steps: dict[int, int]) -> str:
+def _summary(config: RecordConfig, n_skipped: int, failed: list[_Episode], kept_steps: dict[_Episode, int]) -> str:
     minutes = sum(kept_steps.values()) / FPS / 60
     lines = [f"Recorded {len(kept_steps)} episodes, {minutes:.1f} minutes of play, in {config.output}."]
     if n_skipped:
         lines.append(f"{n_skipped} were there already.")
-    if failed_seeds:
+    if failed:
         fate = "were kept" if config.keep_failures else "were not kept"
-        lines.append(f"{len(failed_seeds)} missed the goal and {fate}: seeds {', '.join(map(str, failed_seeds))}.")
+        seeds = ", ".join(f"{episode.task} {episode.seed}" for episode in failed)
+        lines.append(f"{len(failed)} missed the goal and {fate}: seeds {seeds}.")
     return "\n".join(lines)
 
 

@@ -50,14 +50,14 @@ class HumanPlayer:
         device = InputDevice(env.canvas_px)
         device.play(held_before)
         while True:
-            self._window.show(env.render())
+            self._window.show(env.screen)
             next_tick = self._wait_for_next_tick(tick)
             events = log.take_before(next_tick)
             yield Interval(tick, device.play(events), [*held_before, *events])
             held_before, tick = [], next_tick
 
     def _wait_for_start(self, env: MiniworldEnv, seed: int) -> None:
-        self._window.show(env.render())
+        self._window.show(env.screen)
         self._window.say(f"{self.news}Tap Space to begin: {env.task_description} (seed {seed})")
         self._window.log.restart(now())
         # Held down, the key would be part of the episode.

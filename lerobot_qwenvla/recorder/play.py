@@ -1,5 +1,6 @@
 """Plays episodes: the one loop behind the recorder and behind the baselines of an evaluation."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,8 +10,8 @@ from tqdm import tqdm
 
 from lerobot_qwenvla.devices.input_device import InputDevice, InputEvent
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
-from lerobot_qwenvla.miniworld.planner import GoToPlanner
-from lerobot_qwenvla.miniworld.sight import look
+from lerobot_qwenvla.miniworld.players.scripted import make_planner
+from lerobot_qwenvla.miniworld.players.sight import look
 from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, frame_ticks
 from lerobot_qwenvla.recorder.hand import Hand
 
@@ -57,17 +58,28 @@ class Step:
     Attributes:
         screen: (canvas_h, canvas_w, 3) uint8, the world before the action.
         interval: What the environment was stepped with, and when.
+        reward: What the world gives for the step.
         success: Whether this step reached the goal.
     """
 
     screen: np.ndarray
     interval: Interval
+    reward: float
     success: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an episode ended: whether in success, after how many steps, and with what reward in all."""
+
+    success: bool
+    steps: int
+    reward: float
 
 
 def _play_by_script(env: MiniworldEnv, seed: int) -> Iterator[Interval]:
     """Look, plan, move the hand."""
-    planner = GoToPlanner(env.canvas_px)
+    planner = make_planner(env)
     hand = Hand(env.canvas_px, seeded_rng(seed, "hand"))
     device = InputDevice(env.canvas_px)
     duplicates_rng = seeded_rng(seed, "duplicates")
@@ -94,27 +106,37 @@ def play_episode(env: MiniworldEnv, player: Player, seed: int) -> Iterator[Step]
     """Steps of the episode with this seed, until the environment ends it."""
     observation, _ = env.reset(seed=seed)
     for interval in player.intervals(env, seed):
-        next_observation, _, terminated, truncated, info = env.step(interval.action)
-        yield Step(observation["pixels"]["screen"], interval, info["is_success"])
+        next_observation, reward, terminated, truncated, info = env.step(interval.action)
+        yield Step(observation["pixels"]["screen"], interval, reward, info["is_success"])
         if terminated or truncated:
             return
         observation = next_observation
 
 
-def evaluate_player(player_name: str, task: str, seeds: Iterable[int], canvas_w: int, canvas_h: int) -> list[bool]:
-    """Success of a player in `PLAYERS` on each of the seeds, with a progress bar.
+def play_seeds(player_name: str, task: str, seeds: Iterable[int], canvas_w: int, canvas_h: int) -> list[Outcome]:
+    """How a player in `PLAYERS` fares on each of the seeds, with a progress bar.
 
     Raises:
         ValueError: Unknown player or task.
     """
     if player_name not in PLAYERS:
         raise ValueError(f"Unknown player {player_name!r}. Known players: {', '.join(sorted(PLAYERS))}.")
-    env = MiniworldEnv(task, canvas_w, canvas_h)
-    try:
-        progress = tqdm(list(seeds), desc=f"{player_name} player", unit="episode")
-        return [any(step.success for step in play_episode(env, PLAYERS[player_name], seed)) for seed in progress]
-    finally:
-        env.close()
+    with contextlib.closing(MiniworldEnv(task, canvas_w, canvas_h)) as env:
+        progress = tqdm(list(seeds), desc=f"{task}, {player_name} player", unit="episode")
+        return [_outcome(list(play_episode(env, PLAYERS[player_name], seed))) for seed in progress]
+
+
+def evaluate_player(player_name: str, task: str, seeds: Iterable[int], canvas_w: int, canvas_h: int) -> list[bool]:
+    """Success of a player in `PLAYERS` on each of the seeds.
+
+    Raises:
+        ValueError: Unknown player or task.
+    """
+    return [outcome.success for outcome in play_seeds(player_name, task, seeds, canvas_w, canvas_h)]
+
+
+def _outcome(steps: list[Step]) -> Outcome:
+    return Outcome(any(step.success for step in steps), len(steps), sum(step.reward for step in steps))
 
 
 def seeded_rng(seed: int, stream: str) -> np.random.Generator:

@@ -10,7 +10,7 @@ from lerobot_qwenvla.demo.animation import (
     GAP_PX,
     HOLD_LAST_MS,
     LINE_PX,
-    SCALE,
+    PANEL_WIDTH_PX,
     Rollout,
     read_rollouts,
     write_animation,
@@ -51,14 +51,14 @@ def animation(tmp_path):
 
 def centre(frame: np.ndarray, number: int) -> int:
     """Shade in the middle of an episode's picture."""
-    left_px = GAP_PX + number * (SCALE * SIDE_PX + GAP_PX)
-    return int(frame[LINE_PX + SCALE * SIDE_PX // 2, left_px + SCALE * SIDE_PX // 2].mean())
+    left_px = GAP_PX + number * (PANEL_WIDTH_PX + GAP_PX)
+    return int(frame[LINE_PX + PANEL_WIDTH_PX // 2, left_px + PANEL_WIDTH_PX // 2].mean())
 
 
 def writes_in(frame: np.ndarray, number: int, channel: int) -> bool:
     """Whether what is written below an episode's picture has letters of this color."""
-    left_px = GAP_PX + number * (SCALE * SIDE_PX + GAP_PX)
-    caption = frame[LINE_PX + SCALE * SIDE_PX :, left_px : left_px + SCALE * SIDE_PX].astype(int)
+    left_px = GAP_PX + number * (PANEL_WIDTH_PX + GAP_PX)
+    caption = frame[LINE_PX + PANEL_WIDTH_PX :, left_px : left_px + PANEL_WIDTH_PX].astype(int)
     others = np.delete(caption, channel, axis=2).max(axis=2)
     return bool((caption[:, :, channel] - others > 40).any())
 

@@ -47,7 +47,7 @@ def test_the_whole_demo_runs_and_a_second_time_it_has_nothing_to_do(short_run, t
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == 3
     assert page.count("data:video/mp4;base64,") == 1
-    assert "go to the red box" in page
+    assert "red box" in page
     assert "random weights" in page
     with Image.open(folder / "playing.webp") as playing:
         assert playing.n_frames > 1

@@ -129,9 +129,20 @@ def test_left_button_picks_up_and_right_button_drops(env):
     assert env.world.agent.carrying is None
 
 
-def test_render_is_the_last_observed_screen(env):
+def test_the_screen_is_the_one_last_observed(env):
     observation, *_ = env.step(action_vector(mouse=(0.5, 0.0)))
-    np.testing.assert_array_equal(env.render(), observation["pixels"]["screen"])
+    np.testing.assert_array_equal(env.screen, observation["pixels"]["screen"])
+
+
+def test_an_onlooker_sees_the_screen_with_what_is_said_and_pressed(env):
+    env.step(STILL)
+    still = env.render()
+    env.step(action_vector(mouse=(0.5, 0.0), keys={"w"}))
+    height_px = still.shape[1]  # of the screen, which is square, before the keyboard
+    assert still.shape[0] > height_px >= 480 and still.dtype == np.uint8
+    assert (env.render()[height_px:] != still[height_px:]).any(), "the pressed key is not drawn"
+    env.task_description = ""
+    assert (env.render()[height_px:] != still[height_px:]).any(), "the instruction is not drawn"
 
 
 def test_canvas_need_not_be_square():

@@ -38,7 +38,7 @@ def test_option_names_may_be_spelled_with_hyphens(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--task=NoRoom", "Known tasks: GoToObject, OneRoom"),
+        ("--task=NoRoom", "Known tasks: FourRooms, GoToObject,"),
         ("--canvas=4", "at least 16"),
         ("--canvas=wide", "`canvas`"),
         ("--canvas=[32", "expected ',' or ']'"),
@@ -81,3 +81,14 @@ def test_folders_of_other_origin_are_left_alone(tmp_path, capsys):
     (tmp_path / "recordings" / "episode_000000").mkdir(parents=True)
     assert run(tmp_path, "--episodes=1") == 2
     assert "is not an episode" in capsys.readouterr().err
+
+
+def test_several_tasks_are_recorded_in_one_go_and_say_what_they_are(tmp_path, capsys):
+    assert run(tmp_path, "--task=OneRoom,Sign", "--episodes=1", "--keep_failures=true") == 0
+    assert names(tmp_path) == ["OneRoom", "Sign"]
+    for task in ("OneRoom", "Sign"):
+        meta = json.loads((tmp_path / "recordings" / task / "episode_000000" / "meta.json").read_text())
+        assert (meta["env_task"], meta["seed"]) == (task, 0)
+    capsys.readouterr()
+    assert run(tmp_path, "--task=OneRoom,Sign", "--episodes=1") == 0
+    assert "2 were there already" in capsys.readouterr().out

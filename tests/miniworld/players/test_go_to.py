@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from lerobot_qwenvla.miniworld.controls import turn_of_mouse_x
-from lerobot_qwenvla.miniworld.planner import KEEP_AWAY_M, SEARCH_TURN_DEG, GoToPlanner
-from lerobot_qwenvla.miniworld.sight import Sight
+from lerobot_qwenvla.miniworld.players.go_to import KEEP_AWAY_M, SEARCH_TURN_DEG, GoToPlanner
+from lerobot_qwenvla.miniworld.players.hands import Hands
+from lerobot_qwenvla.miniworld.players.sight import Sight, Thing
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player, evaluate_player, play_episode
 from recordings_to_lerobot.actions.encoding import normalize_px
 
@@ -11,8 +12,13 @@ CANVAS_PX = (384, 384)
 
 
 def see(goal_m=None, position_m=(0.0, 0.0), heading_deg=0.0, others_m=()):
-    goal_m = None if goal_m is None else np.array(goal_m)
-    return Sight(np.array(position_m), np.radians(heading_deg), goal_m, tuple(map(np.array, others_m)))
+    places_m = {"red box": [] if goal_m is None else [goal_m], "blue ball": others_m}
+    things = [Thing(name, np.array(place_m), 0.5) for name, places in places_m.items() for place_m in places]
+    return Sight(np.array(position_m), np.radians(heading_deg), tuple(things))
+
+
+def make_planner():
+    return GoToPlanner(Hands(CANVAS_PX), "red box")
 
 
 def turn_deg(intention):
@@ -24,14 +30,14 @@ def after(prepare):
 
     def intervals(env, seed):
         prepare(env)
-        env.render()[:] = env.world.render_obs()
+        env.screen[:] = env.world.render_obs()
         return SCRIPTED.intervals(env, seed)
 
     return Player("scripted", intervals)
 
 
 def test_it_turns_steadily_to_the_right_until_it_sees_the_goal():
-    planner = GoToPlanner(CANVAS_PX)
+    planner = make_planner()
     for _ in range(20):
         intention = planner.intend(see())
         assert turn_deg(intention) == pytest.approx(-SEARCH_TURN_DEG, abs=0.1)
@@ -39,7 +45,7 @@ def test_it_turns_steadily_to_the_right_until_it_sees_the_goal():
 
 
 def test_it_steers_towards_the_goal_and_walks_once_it_is_ahead():
-    planner = GoToPlanner(CANVAS_PX)
+    planner = make_planner()
     aside = planner.intend(see(goal_m=(2.0, -1.0)))
     assert turn_deg(aside) == pytest.approx(0.5 * np.degrees(np.arctan2(1.0, 2.0)), abs=0.1)
     assert not aside.keys
@@ -50,7 +56,7 @@ def test_it_steers_towards_the_goal_and_walks_once_it_is_ahead():
 
 @pytest.mark.parametrize("side", [1, -1])
 def test_it_walks_past_the_nearer_side_of_what_stands_before_the_goal(side):
-    planner = GoToPlanner(CANVAS_PX)
+    planner = make_planner()
     # z points to the right: the thing is a little to one side of the straight way, so the other side is nearer.
     intention = planner.intend(see(goal_m=(6.0, 0.0), others_m=[(3.0, 0.3 * side)]))
     around_deg = np.degrees(np.arcsin(KEEP_AWAY_M / np.hypot(3.0, 0.3)) - np.arctan2(0.3, 3.0))
@@ -58,31 +64,31 @@ def test_it_walks_past_the_nearer_side_of_what_stands_before_the_goal(side):
 
 
 def test_what_stands_behind_the_goal_or_aside_is_not_in_the_way():
-    planner = GoToPlanner(CANVAS_PX)
+    planner = make_planner()
     assert turn_deg(planner.intend(see(goal_m=(3.0, 0.0), others_m=[(6.0, 0.0), (2.0, 2.0)]))) == 0.0
 
 
 def test_it_remembers_what_is_in_the_way_when_it_is_out_of_sight():
-    planner = GoToPlanner(CANVAS_PX)
+    planner = make_planner()
     planner.intend(see(goal_m=(6.0, 0.0), others_m=[(3.0, 0.3)]))
     assert turn_deg(planner.intend(see(goal_m=(6.0, 0.0)))) > 5.0
 
 
 def test_it_goes_on_to_where_it_saw_the_goal():
-    planner = GoToPlanner(CANVAS_PX)
+    planner = make_planner()
     planner.intend(see(goal_m=(2.0, 0.0)))
     assert planner.intend(see(position_m=(0.15, 0.0))).keys == {"w"}
 
 
 def test_it_turns_back_to_the_side_where_it_lost_the_goal():
-    planner = GoToPlanner(CANVAS_PX)
+    planner = make_planner()
     planner.intend(see(goal_m=(2.0, 0.0)))
     assert turn_deg(planner.intend(see(heading_deg=-50.0))) > 0
     assert turn_deg(planner.intend(see(heading_deg=50.0))) < 0
 
 
 def test_a_goal_that_is_not_where_it_was_is_searched_for_again():
-    planner = GoToPlanner(CANVAS_PX)
+    planner = make_planner()
     planner.intend(see(goal_m=(2.0, -0.1)))
     intention = planner.intend(see(position_m=(1.9, 0.0)))
     assert not intention.keys
@@ -104,13 +110,17 @@ def test_where_an_unseen_goal_is_changes_nothing(env):
 
 
 def test_it_gets_around_what_stands_in_its_way(env):
+    class Unnoticed(type(env.goal)):
+        is_static = True
+
     def prepare(env):
         env.world.agent.pos, env.world.agent.dir = np.array([2.0, 0.0, 5.0]), 0.0
         env.goal.pos = np.array([8.0, 0.0, 5.0])
-        obstacle = type(env.goal)("blue")
+        obstacle = Unnoticed("blue")
         obstacle.pos, obstacle.dir = np.array([4.5, 0.0, 5.2]), 0.0
         obstacle.randomize(env.world.params, None)
         env.world.entities.append(obstacle)
+        env.world._render_static()
 
     steps = list(play_episode(env, after(prepare), seed=0))
     assert steps[-1].success

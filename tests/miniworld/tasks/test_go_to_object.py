@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
-from lerobot_qwenvla.miniworld.sight import look
+from lerobot_qwenvla.miniworld.players.sight import look
 from lerobot_qwenvla.miniworld.tasks import NEW_PAIRS, NEW_WORDS, RECORDED, TASKS, WRONG_OBJECT
 from lerobot_qwenvla.recorder.play import evaluate_player
 from recordings_to_lerobot.actions.encoding import action_vector
@@ -88,7 +88,9 @@ def test_the_same_seed_is_the_same_world_in_other_words(make_env):
 def test_reaching_the_goal_is_success_and_touching_another_object_the_end(make_env):
     env = make_env()
     env.reset(seed=1)
-    reward, terminated, success = stand_beside(env, env.others[0])
+    reward, terminated, success = stand_beside(
+        env, next(entity for entity in env.world.names if entity is not env.goal)
+    )
     assert (reward, terminated, success) == (0.0, True, False)
     env.reset(seed=1)
     reward, terminated, success = stand_beside(env, env.goal)
@@ -101,10 +103,10 @@ def test_only_what_is_in_sight_is_seen(make_env):
     seen = set()
     for _ in range(24):
         sight = look(env)
-        seen |= {tuple(place_m) for place_m in sight.others_m}
-        assert len(sight.others_m) < len(env.others)
+        seen |= {thing.name for thing in sight.things}
+        assert len(sight.things) < len(names(env))
         env.step(action_vector(mouse=(1.0, 0.0)))
-    assert seen == {tuple(entity.pos[[0, 2]]) for entity in env.others}
+    assert seen == set(names(env))
 
 
 def test_the_scripted_player_reaches_its_goal_and_touches_nothing_else():
