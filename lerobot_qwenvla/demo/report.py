@@ -10,8 +10,8 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from lerobot_qwenvla.demo.animation import read_rollouts, write_animation
 from lerobot_qwenvla.demo.figures import frame_strip, predicted_against_recorded
-from lerobot_qwenvla.evaluation.report.command import data_url, svg
 from lerobot_qwenvla.evaluation.report.curves import curves_figure, read_curves
+from lerobot_qwenvla.evaluation.report.page import data_url, svg
 
 # Episodes side by side in the moving picture: as many as a README is wide.
 ANIMATED_EPISODES = 3

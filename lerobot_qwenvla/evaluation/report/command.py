@@ -4,8 +4,6 @@ Curves, predicted beside recorded actions of a held-out episode, where the polic
 `--wandb=true` the same in the W&B run that lerobot-train has logged its curves to.
 """
 
-import base64
-import io
 import json
 import sys
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from lerobot_qwenvla.evaluation.figures import episode_figure
 from lerobot_qwenvla.evaluation.loading import Subject, load_checkpoint, read_training
 from lerobot_qwenvla.evaluation.metrics import binary_channels
 from lerobot_qwenvla.evaluation.report.curves import curves_figure, read_curves
+from lerobot_qwenvla.evaluation.report.page import data_url, svg
 from lerobot_qwenvla.evaluation.report.wandb_run import log_to_wandb
 from lerobot_qwenvla.features.columns import feature_columns
 
@@ -154,18 +153,6 @@ def _page(
         films={name: data_url(path) for name, path in films.items()},
         settings=draccus.dump(training, indent=2),
     )
-
-
-def data_url(video: Path) -> str:
-    """A film in the page itself."""
-    return "data:video/mp4;base64," + base64.b64encode(video.read_bytes()).decode()
-
-
-def svg(figure: Figure) -> str:
-    """Figure as an inline SVG element."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg")
-    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def main() -> None:
