@@ -16,7 +16,7 @@ from typing import Any
 from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.runner import run_stages
 from lerobot_qwenvla.demo.stages import baselines, evaluated, featured, recorded, trained
-from lerobot_qwenvla.demo.summary import read_successes, wilson_interval
+from lerobot_qwenvla.evaluation.success import read_successes, wilson_interval
 from lerobot_qwenvla.miniworld.tasks import VARIATIONS
 
 OPTIONS = DemoConfig(

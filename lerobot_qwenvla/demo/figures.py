@@ -1,6 +1,5 @@
 """The report's pictures."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -72,31 +71,6 @@ def _draw_keyboard(axes: Axes, action: np.ndarray) -> None:
         )
     axes.set(xlim=(-1.6, 3.6), ylim=(-1.6, 0.6))
     axes.axis("off")
-
-
-def read_losses(train_log: Path, log_every: int) -> tuple[dict[int, float], dict[int, float]]:
-    """Training and validation loss by step, from the log of a lerobot-train run that logs every `log_every` steps.
-
-    LeRobot rounds the steps of its training lines ("step:2K"), so they are counted.
-    """
-    text = train_log.read_text(errors="replace")
-    train = re.findall(r"step:\S+ .*?\bloss:([\d.]+)", text)
-    validation = re.findall(r"step (\d+): eval_loss=([\d.]+)", text)
-    return (
-        {log_every * i: float(loss) for i, loss in enumerate(train, start=1)},
-        {int(step): float(loss) for step, loss in validation},
-    )
-
-
-def loss_curve(train: dict[int, float], validation: dict[int, float]) -> Figure:
-    """Flow-matching loss over the training run."""
-    figure = Figure(figsize=(5.6, 2.8), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(list(train), list(train.values()), color=BLUE, label="training episodes")
-    axes.plot(list(validation), list(validation.values()), "o", color=ORANGE, label="held-out episodes")
-    axes.set(xlabel="step", ylabel="flow-matching loss", yscale="log")
-    axes.legend(frameon=False)
-    return figure
 
 
 def predicted_against_recorded(checkpoint: Path, seed: int = 0) -> Figure:

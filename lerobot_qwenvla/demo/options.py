@@ -12,6 +12,8 @@ class DemoConfig:
     output_dir: Path = Path("outputs/demo")
     # Training run, in lerobot-train's format.
     train_config: Path = Path("configs/demo.yaml")
+    # Hub name or local folder of a Qwen3-VL; if None, a small one with random weights is made.
+    backbone: str | None = None
     # Miniworld task.
     task: str = "OneRoom"
     # Width and height of the recorded screen, in pixels.

@@ -19,6 +19,10 @@ PROGRESS_BAR = re.compile(r"\d+%\|.*\|")
 LOG_LINES_SHOWN = 30
 
 
+class CommandError(ValueError):
+    """A stage's command ended with an error."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One command of the pipeline.
@@ -48,8 +52,9 @@ def run_stages(stages: list[Stage], folder: Path) -> dict[str, float]:
     to `folder/stages.json`.
 
     Raises:
-        ValueError: A command failed, and the message holds the end of its log; or another run is at work in `folder`;
-            or there is something in the place of an output that was not made by an earlier run.
+        CommandError: The message holds the end of its log.
+        ValueError: Another run is at work in `folder`, or there is something in the place of an output that was not
+            made by an earlier run.
     """
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     try:
@@ -113,7 +118,7 @@ def run_command(command: list[str], log_path: Path) -> None:
     """Runs a command; shows its progress bars on one line, and writes all it prints to `log_path`.
 
     Raises:
-        ValueError: It failed; the message holds the end of the log.
+        CommandError: The message holds the end of the log.
     """
     with log_path.open("wb") as log, tqdm(total=0, bar_format="      {desc}", leave=False) as line:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -135,7 +140,7 @@ def run_command(command: list[str], log_path: Path) -> None:
             raise
     if process.wait() != 0:
         end = log_path.read_text(errors="replace").replace("\r", "\n").splitlines()[-LOG_LINES_SHOWN:]
-        raise ValueError("\n".join([*end, f"{Path(command[0]).name} failed; the whole log is {log_path}"]))
+        raise CommandError("\n".join([*end, f"{Path(command[0]).name} failed; the whole log is {log_path}"]))
 
 
 def program(name: str) -> str:

@@ -27,8 +27,9 @@ def demo_stages(config: DemoConfig) -> list[Stage]:
 def recorded(config: DemoConfig) -> list[Stage]:
     """The backbone, and a dataset of pictures: what every training run begins with."""
     out = config.output_dir
+    small = Stage("backbone", [program("qwenvla-tiny-backbone"), str(out / "backbone")], out / "backbone")
     return [
-        Stage("backbone", [program("qwenvla-tiny-backbone"), str(out / "backbone")], out / "backbone"),
+        *([] if config.backbone else [small]),
         Stage(
             "record",
             [
@@ -52,7 +53,7 @@ def recorded(config: DemoConfig) -> list[Stage]:
 def featured(config: DemoConfig, name: str = "features", **settings: Any) -> Stage:
     """Frozen features of the recorded frames, for training runs with these settings of the policy."""
     out, training = config.output_dir, _training(config)
-    policy = {**training["policy"], "backbone": out / "backbone", **settings}
+    policy = {**training["policy"], "backbone": backbone_of(config), **settings}
     frozen = {setting: policy[setting] for setting in (*FEATURE_SETTINGS, "device") if setting in policy}
     command = [
         program("qwenvla-precompute-features"), "--policy.type=qwenvla", *_options(frozen),
@@ -62,13 +63,14 @@ def featured(config: DemoConfig, name: str = "features", **settings: Any) -> Sta
     return Stage(name, command, out / name)
 
 
-def trained(config: DemoConfig, run: str, features: str = "features", **settings: Any) -> Stage:
-    """A training run on features, with these settings of the policy."""
+def trained(config: DemoConfig, run: str, data: str = "features", **settings: Any) -> Stage:
+    """A training run on features, with these settings of the policy; or on pictures, of any policy of LeRobot."""
     out = config.output_dir
+    if _training(config)["policy"]["type"] == "qwenvla":
+        settings = {"backbone": backbone_of(config), **settings}
     command = [
-        program("lerobot-train"), f"--config_path={config.train_config}", f"--policy.backbone={out / 'backbone'}",
-        *_options(settings), f"--dataset.root={out / features}", f"--output_dir={out / f'train-{run}'}",
-        f"--seed={config.seed}",
+        program("lerobot-train"), f"--config_path={config.train_config}", *_options(settings),
+        f"--dataset.root={out / data}", f"--output_dir={out / f'train-{run}'}", f"--seed={config.seed}",
     ]  # fmt: skip
     return Stage(f"train-{run}", command, out / f"train-{run}", inputs=(config.train_config,))
 
@@ -96,6 +98,11 @@ def baselines(config: DemoConfig, name: str = "baselines") -> Stage:
         f"--canvas={config.canvas}", f"--episodes={config.eval_episodes}", f"--first_seed={config.eval_first_seed}",
     ]  # fmt: skip
     return Stage(name, command, output, independent=True)
+
+
+def backbone_of(config: DemoConfig) -> str | Path:
+    """What the policies look through."""
+    return config.backbone or config.output_dir / "backbone"
 
 
 def checkpoint_of(output_dir: Path, run: str) -> Path:

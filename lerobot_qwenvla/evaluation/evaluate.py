@@ -12,13 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from draccus.utils import DraccusException
-from lerobot.configs import PreTrainedConfig, parser
-from lerobot.configs.default import DatasetConfig
+from lerobot.configs import parser
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
-from lerobot.datasets.factory import resolve_delta_timestamps
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.datasets.utils import INFO_PATH
-from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.processor import NormalizerProcessorStep, TransitionKey
 from lerobot.utils.constants import ACTION
 from rich.console import Console
@@ -26,23 +21,16 @@ from rich.console import Console
 from lerobot_qwenvla.evaluation.comparison import POLICY, SHUFFLED, compare
 from lerobot_qwenvla.evaluation.decisions import Decisions, decide, derangement
 from lerobot_qwenvla.evaluation.figures import episode_figure, reliability_figure
+from lerobot_qwenvla.evaluation.loading import SubjectConfig, load
 from lerobot_qwenvla.evaluation.metrics import binary_channels
-from lerobot_qwenvla.evaluation.selection import select_episodes
 from lerobot_qwenvla.evaluation.tables import channel_table, comparison_table
 from lerobot_qwenvla.features.columns import feature_columns
-from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 
 
 @dataclass
-class EvaluateConfig:
+class EvaluateConfig(SubjectConfig):
     """The policy, the dataset, and:"""
 
-    # By default the episodes are those of a split called test or val, if the dataset has one, else all; choose others
-    # with --split, --dataset.episodes, or --dataset.eval_split as in lerobot-train.
-    dataset: DatasetConfig
-    policy: PreTrainedConfig | None = None
-    # Split of the dataset to evaluate on.
-    split: str | None = None
     # Folder to write metrics.json and pictures to.
     output: Path = Path("outputs/evaluate")
     # Decisions made at once, and processes that decode pictures for them.
@@ -51,11 +39,6 @@ class EvaluateConfig:
     # Of the noise, and of who gets whose instruction.
     seed: int = 0
 
-    @classmethod
-    def __get_path_fields__(cls) -> list[str]:
-        """Lets LeRobot's parser take `--policy.path`."""
-        return ["policy"]
-
 
 def evaluate(config: EvaluateConfig, console: Console) -> None:
     """Evaluates, prints, and writes.
@@ -63,29 +46,16 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
     Raises:
         ValueError: Policy, dataset or options don't fit each other.
     """
-    policy_config, path = _policy_config()
     if config.batch_size < 1:
         raise ValueError(f"--batch_size must be at least 1, got {config.batch_size}")
-    meta = _metadata(config.dataset)
-    episodes, which = select_episodes(meta, config.dataset, config.split)
-    _check_actions(policy_config, meta)
-    policy = make_policy(policy_config, ds_meta=meta)
-    preprocessor, postprocessor = make_pre_post_processors(
-        policy_config, path, preprocessor_overrides={"device_processor": {"device": policy_config.device}}
-    )
-    dataset = LeRobotDataset(
-        config.dataset.repo_id,
-        root=meta.root,
-        episodes=episodes,
-        delta_timestamps=resolve_delta_timestamps(policy_config, meta),
-        video_backend=config.dataset.video_backend,
-    )
+    subject = load(config)
+    policy_config, meta, episodes = subject.policy.config, subject.dataset.meta, subject.episodes
     told, notes = _instructions(meta, episodes, config.seed)
     decisions = decide(
-        policy, preprocessor, postprocessor, dataset, told,
+        subject.policy, subject.preprocessor, subject.postprocessor, subject.dataset, told,
         seed=config.seed, batch_size=config.batch_size, num_workers=config.num_workers,
     )  # fmt: skip
-    [normalizer] = [step for step in preprocessor.steps if isinstance(step, NormalizerProcessorStep)]
+    [normalizer] = [step for step in subject.preprocessor.steps if isinstance(step, NormalizerProcessorStep)]
     names = policy_config.action_names or [f"action.{i}" for i in range(decisions.true.shape[2])]
     comparison = compare(
         decisions,
@@ -98,8 +68,8 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
         ),
     )
     facts = {
-        "checkpoint": path,
-        "dataset": {"repo_id": meta.repo_id, "root": str(meta.root), "selection": which, "episodes": episodes},
+        "checkpoint": subject.path,
+        "dataset": {"repo_id": meta.repo_id, "root": str(meta.root), "selection": subject.which, "episodes": episodes},
         "decisions": len(decisions.true),
         "n_action_steps": policy_config.n_action_steps,
         "chunk_size": policy_config.chunk_size,
@@ -107,7 +77,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
         "seed": config.seed,
         "notes": notes,
     }
-    title = f"{len(episodes)} episodes ({which}), {len(decisions.true)} decisions"
+    title = f"{len(episodes)} episodes ({subject.which}), {len(decisions.true)} decisions"
     console.print(comparison_table(comparison, title, policy_config.n_action_steps, policy_config.chunk_size))
     if keys := channel_table(comparison[POLICY]["executed"]["channels"]):
         console.print(keys)
@@ -120,40 +90,6 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
     unfinished.write_text(json.dumps({**facts, "players": comparison}, indent=2, allow_nan=False), encoding="utf-8")
     unfinished.replace(config.output / "metrics.json")
     console.print(f"Written to {config.output}", soft_wrap=True)
-
-
-def _policy_config() -> tuple[QwenVLAConfig, str]:
-    path = parser.get_path_arg("policy")
-    if not path:
-        raise ValueError("pass --policy.path=CHECKPOINT, the pretrained_model folder or Hub name of a qwenvla policy")
-    try:
-        config = PreTrainedConfig.from_pretrained(path, cli_overrides=parser.get_cli_overrides("policy"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--policy.path={path}: {error}") from error
-    if not isinstance(config, QwenVLAConfig):
-        raise ValueError(f"--policy.path={path}: a {config.type} policy; only qwenvla can be evaluated")
-    config.pretrained_path = Path(path)
-    config.validate_settings()
-    return config, path
-
-
-def _metadata(source: DatasetConfig) -> LeRobotDatasetMetadata:
-    if source.root is not None and not (Path(source.root) / INFO_PATH).is_file():  # LeRobot would ask the Hub
-        raise ValueError(f"--dataset.root={source.root}: no dataset there, {INFO_PATH} is missing; pass its folder")
-    return LeRobotDatasetMetadata(source.repo_id, root=source.root, revision=source.revision)
-
-
-def _check_actions(config: QwenVLAConfig, meta: LeRobotDatasetMetadata) -> None:
-    """Raises ValueError where the dataset's actions are others than the policy's; make_policy would take up theirs."""
-    action = meta.features.get(ACTION)
-    if action is None:
-        raise ValueError(f"{meta.root}: the dataset has no {ACTION!r} to compare with, only {sorted(meta.features)}")
-    trained, shape = tuple(config.action_feature.shape), tuple(action["shape"])
-    if shape != trained:
-        raise ValueError(
-            f"the policy was trained on {trained[0]} action channels, the dataset has {shape}; "
-            "pass a dataset that was converted like the one it was trained on"
-        )
 
 
 def _instructions(

@@ -5,6 +5,7 @@ compute, and `--features_root`, where the feature dataset goes. Train on it with
 same command goes on where an interrupted one stopped.
 """
 
+import errno
 import logging
 import math
 import shutil
@@ -38,6 +39,9 @@ from lerobot_qwenvla.features.table import QUANTIZATIONS, RowLayout, TableWriter
 from lerobot_qwenvla.features.unfinished import dataset_identity, unfinished
 
 logger = logging.getLogger(__name__)
+
+# A full disk, a quota that is used up, a file larger than allowed.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
@@ -233,7 +237,8 @@ def main() -> None:
     try:
         _run()
     except (ValueError, OSError, DraccusException, YAMLError) as error:
-        sys.exit(f"qwenvla-precompute-features: {' '.join(str(error).split())}")
+        remedy = "; make room, and the same command goes on" if getattr(error, "errno", None) in DISK_FULL else ""
+        sys.exit(f"qwenvla-precompute-features: {' '.join(str(error).split())}{remedy}")
     except torch.OutOfMemoryError:
         sys.exit("qwenvla-precompute-features: the GPU's memory is too small; pass a smaller --batch_size to go on")
     except KeyboardInterrupt:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import ModelCard
+from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.policies import PreTrainedPolicy
 from lerobot.policies.rtc import RTCProcessor
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from lerobot_qwenvla.backbone import FrozenBackbone
 from lerobot_qwenvla.features.store import FeatureStore
 from lerobot_qwenvla.policy.adapters import check_adapters, default_adapters
+from lerobot_qwenvla.policy.card import make_card
 from lerobot_qwenvla.policy.checkpoint import check_trained_with, expect_no_backbone, warn_of_local_backbone
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.flow_matching import Chance, FlowMatching, Steering, draw, losses_by_kind
@@ -284,6 +287,18 @@ class QwenVLAPolicy(PreTrainedPolicy):
     def push_model_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         warn_of_local_backbone(self.config)
         return super().push_model_to_hub(*args, **kwargs)
+
+    def generate_model_card(
+        self,
+        dataset_repo_id: str,
+        model_type: str,
+        license: str | None,
+        tags: list[str] | None,
+        cfg: TrainPipelineConfig | None = None,
+        dataset_meta: LeRobotDatasetMetadata | None = None,
+    ) -> ModelCard:
+        """As lerobot-train pushes it; qwenvla-card writes it with results."""
+        return make_card(self.config, dataset_repo_id, cfg, dataset_meta)
 
     @classmethod
     def _load_as_safetensor(cls, model: "QwenVLAPolicy", model_file: str, map_location: str, strict: bool):

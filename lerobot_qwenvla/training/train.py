@@ -1,6 +1,6 @@
-"""`qwenvla-train`: lerobot-train with gradient accumulation, averaged weights and exact resuming in later epochs.
+"""`qwenvla-train`: lerobot-train with gradient accumulation and averaged weights.
 
-LeRobot's main branch has the first two, under the same names.
+LeRobot's main branch has both, under the same names: from LeRobot 0.7 on, call lerobot-train instead.
 """
 
 import inspect
@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from draccus.utils import DraccusException
 from lerobot.configs import parser
 from lerobot.scripts import lerobot_train
+from safetensors import SafetensorError
 
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.training.accumulation import AccumulatingAccelerator
@@ -48,6 +49,8 @@ def main() -> None:
         _run()
     except (ValueError, OSError, DraccusException) as error:
         sys.exit(f"qwenvla-train: {error}")
+    except SafetensorError as error:  # a full disk, for one
+        sys.exit(f"qwenvla-train: a checkpoint could not be written: {error}; make room and go on with --resume=true")
 
 
 if __name__ == "__main__":

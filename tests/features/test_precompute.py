@@ -1,10 +1,12 @@
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,17 @@ class Interrupted(LeRobotDataset):
 @pytest.fixture
 def interrupted(pixel_dataset) -> Interrupted:
     return Interrupted(pixel_dataset.repo_id, root=pixel_dataset.root, video_backend="pyav")
+
+
+@contextmanager
+def largest_file(max_bytes: int) -> Iterator[None]:
+    """Within it no file can grow beyond this, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def fail() -> None:
@@ -246,6 +259,22 @@ def test_an_error_keeps_what_was_computed(pixel_dataset, interrupted, feature_da
         precompute(pixel_dataset, root, quantization="8bit")
     table = np.frombuffer(table_of(precompute(pixel_dataset, root, batch_size=5).root), np.float32)
     np.testing.assert_allclose(table, np.frombuffer(table_of(feature_dataset.root), np.float32), atol=1e-4)
+
+
+def test_a_disk_that_fills_up_loses_nothing(pixel_dataset, precompute, command, tmp_path, backbone_dir):
+    root, row_bytes = tmp_path / "features", 4 * 4 * 64 * 4  # tokens of 128 × 128 pixels, their width, float32
+    options = [
+        "--policy.type=qwenvla", f"--policy.backbone={backbone_dir}", "--policy.vlm_layer=4", "--policy.device=cpu",
+        "--policy.quantization=none", "--policy.dtype=float32", "--policy.image_size=128", "--batch_size=4",
+        f"--features_root={root}", "--num_workers=0", "--dataset.video_backend=pyav",
+    ]  # fmt: skip
+    with largest_file(20 * row_bytes + 100), pytest.raises(SystemExit, match="make room, and the same command goes on"):
+        command(*options)
+    assert not root.exists()
+    [left] = tmp_path.glob(f".features.unfinished/**/{SCREEN}.bin")
+    assert left.stat().st_size >= 20 * row_bytes
+    command(*options)
+    assert table_of(root) == table_of(precompute(pixel_dataset, tmp_path / "whole", image_size=128).root)
 
 
 @pytest.mark.parametrize("file", ["meta/tasks.parquet", "meta/stats.json"])

@@ -1,0 +1,1 @@
+"""One table of what each setting is worth: the command `qwenvla-ablate`."""

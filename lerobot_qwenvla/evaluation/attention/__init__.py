@@ -1,0 +1,1 @@
+"""Where a policy looks and which words it hears: the command `qwenvla-attention`."""
