@@ -24,9 +24,7 @@ def write_numbered_video(path: Path, pts_ms: list[int], size_px: tuple[int, int]
             bits = np.array([number >> bit & 1 for bit in range(8)], dtype=np.uint8).reshape(2, 4) * 255
             rows = np.arange(size_px[1]) * 2 // size_px[1]
             columns = np.arange(size_px[0]) * 4 // size_px[0]
-            frame = av.VideoFrame.from_ndarray(
-                np.repeat(bits[rows][:, columns, None], 3, axis=2), format="rgb24"
-            )
+            frame = av.VideoFrame.from_ndarray(np.repeat(bits[rows][:, columns, None], 3, axis=2), format="rgb24")
             frame.pts, frame.time_base = pts, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
