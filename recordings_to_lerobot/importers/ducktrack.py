@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recordings_to_lerobot.importers.key_names import pynput_key_code
 from recordings_to_lerobot.importers.neutral import BUTTON_BITS, NS_PER_S, InputEvent
-from recordings_to_lerobot.validation import RecordingError, explain, require_file
+from recordings_to_lerobot.recordings.validation import RecordingError, explain, require_file
 
 EVENTS_FILE = "events.jsonl"
 METADATA_FILE = "metadata.json"

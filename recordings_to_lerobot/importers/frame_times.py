@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from recordings_to_lerobot.importers.neutral import NS_PER_S
-from recordings_to_lerobot.validation import RecordingError, require_file
+from recordings_to_lerobot.recordings.validation import RecordingError, require_file
 
 
 @dataclass(frozen=True)

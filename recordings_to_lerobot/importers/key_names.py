@@ -1,6 +1,6 @@
 """Windows virtual-key codes of the keys that recorders write by name."""
 
-from recordings_to_lerobot.action_schema import KEY_CODES
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 
 # Names of Minecraft (GLFW) behind `key.keyboard.` that are not a letter, a digit or a function key.
 _JAVA = {

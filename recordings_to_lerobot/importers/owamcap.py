@@ -21,7 +21,7 @@ from recordings_to_lerobot.importers.neutral import (
     WHEEL_UNITS_PER_NOTCH,
     InputEvent,
 )
-from recordings_to_lerobot.validation import RecordingError, explain
+from recordings_to_lerobot.recordings.validation import RecordingError, explain
 
 # Windows draws borders around a window that its rectangle includes and its picture does not: up to so many pixels.
 _MAX_BORDER_PX = 32

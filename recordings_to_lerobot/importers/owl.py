@@ -20,7 +20,7 @@ from recordings_to_lerobot.importers.neutral import (
     WHEEL_UNITS_PER_NOTCH,
     InputEvent,
 )
-from recordings_to_lerobot.validation import RecordingError, explain
+from recordings_to_lerobot.recordings.validation import RecordingError, explain
 
 VIDEO_FILE = "recording.mp4"
 INPUTS_FILE = "inputs.csv"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from recordings_to_lerobot.importers.key_names import java_key_code
 from recordings_to_lerobot.importers.neutral import NS_PER_MS, InputEvent
-from recordings_to_lerobot.validation import RecordingError, explain
+from recordings_to_lerobot.recordings.validation import RecordingError, explain
 
 STEP_NS = 50 * NS_PER_MS
 FPS = 20

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings_to_lerobot.importers.ducktrack import InputReader, read_lines, read_metadata, video_times
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 from tests.recordings_to_lerobot.importers.foreign_recordings import MS, write_ducktrack
 from tests.recordings_to_lerobot.importers.replay import replay
 

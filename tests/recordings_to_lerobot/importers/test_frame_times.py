@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recordings_to_lerobot.importers.frame_times import VideoClock, match_times, read_video_clock
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 from tests.recordings_to_lerobot.importers.foreign_recordings import write_numbered_video
 
 MS = 1_000_000

@@ -1,6 +1,6 @@
 import pytest
 
-from recordings_to_lerobot.action_schema import KEY_OF_CODE
+from recordings_to_lerobot.actions.vocabulary import KEY_OF_CODE
 from recordings_to_lerobot.importers.key_names import java_key_code, pynput_key_code
 
 

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings_to_lerobot.importers.owamcap import InputReader, locate_window, read_messages, read_screens, video_of
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 from tests.recordings_to_lerobot.importers.foreign_recordings import (
     MS,
     SIZE_PX,

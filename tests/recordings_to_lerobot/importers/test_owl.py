@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings_to_lerobot.importers.owl import InputReader, read_metadata, read_rows, seconds_to_ns
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 from tests.recordings_to_lerobot.importers.foreign_recordings import MS, T0_NS, write_owl
 from tests.recordings_to_lerobot.importers.replay import replay
 

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings_to_lerobot.importers.vpt import STEP_NS, InputReader, Step, read_steps
-from recordings_to_lerobot.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError
 from tests.recordings_to_lerobot.importers.foreign_recordings import vpt_step
 from tests.recordings_to_lerobot.importers.replay import replay
 
