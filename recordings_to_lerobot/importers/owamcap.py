@@ -138,7 +138,6 @@ def read_messages(path: Path, topics: Iterable[str] | None = None) -> Iterator[L
         RecordingError: It is no MCAP file, is cut off, or a message lacks a field.
     """
     try:
-        from mcap.exceptions import McapError
         from mcap.reader import make_reader
     except ImportError:
         raise RecordingError(
@@ -148,7 +147,7 @@ def read_messages(path: Path, topics: Iterable[str] | None = None) -> Iterator[L
     number = 0
     with path.open("rb") as file:
         try:
-            for _, channel, message in make_reader(file).iter_messages():
+            for _, channel, message in make_reader(file, validate_crcs=True).iter_messages():
                 number += 1
                 if wanted is not None and channel.topic not in wanted:
                     continue
@@ -159,8 +158,8 @@ def read_messages(path: Path, topics: Iterable[str] | None = None) -> Iterator[L
             raise RecordingError(
                 f"{path}: message {number} ({channel.topic}): {explain(error)}; re-export the recording"
             ) from None
-        # Whatever else its record parser comes across in damaged bytes.
-        except (McapError, OSError, ValueError, KeyError, LookupError, ArithmeticError, EOFError, MemoryError) as error:
+        # Whatever its parser and its decompressors come across in damaged bytes; each raises errors of its own.
+        except Exception as error:
             problem = " ".join(str(error).split()) or type(error).__name__
             raise RecordingError(
                 f"{path}: damaged or cut off ({problem}); re-export the recording, or repair it with `mcap recover`"
