@@ -159,3 +159,29 @@ def write_ducktrack(
     }
     (folder / "metadata.json").write_text(json.dumps(metadata))
     return folder
+
+
+def write_owamcap_example(folder: Path) -> None:
+    """Two recordings in which W goes down within the second frame; frames 3 and 5 of the first have no message."""
+    click = {"event_type": "click", "x": 106, "y": 200, "button": "left", "pressed": True}
+    key = {"event_type": "press", "vk": 87}
+    inputs = [(60, "keyboard", key), (110, "mouse", click), (115, "mouse", {**click, "pressed": False})]
+    write_owamcap(folder, inputs, name="first", without_message=(3, 5))
+    write_owamcap(folder, inputs, name="second", version="0.3.2")
+
+
+def write_owl_example(folder: Path) -> None:
+    """A recording in which W goes down within the second frame, and the left button is held from the start."""
+    start = [(-9, "START", {"inputs": {"keyboard": [], "mouse": [1]}}), (0, "VIDEO_START", [])]
+    write_owl(folder, [*start, (60, "KEYBOARD", [87, True]), (70, "MOUSE_MOVE", [5, 5]), (80, "SCROLL", [120])])
+
+
+def write_vpt_example(folder: Path) -> None:
+    """A recording in which W is down in the second of five steps, of which the video shows a frame more."""
+    steps = [vpt_step(), vpt_step(keys=("key.keyboard.w",)), *[vpt_step(hotbar=1)] * 3]
+    write_vpt(folder, steps, n_frames=6)
+
+
+def write_ducktrack_example(folder: Path) -> None:
+    """A recording in which W goes down within the second frame."""
+    write_ducktrack(folder, [(60, {"action": "press", "name": "w"}), (70, {"action": "move", "x": 10, "y": 10})])

@@ -21,10 +21,12 @@ from tests.recordings_to_lerobot.importers.foreign_recordings import (
     SIZE_PX,
     T0_NS,
     vpt_step,
-    write_ducktrack,
+    write_ducktrack_example,
     write_owamcap,
-    write_owl,
+    write_owamcap_example,
+    write_owl_example,
     write_vpt,
+    write_vpt_example,
 )
 from tests.recordings_to_lerobot.raw_recordings import FREQ, make_recording, write_video
 
@@ -35,20 +37,10 @@ def write_all(folder):
     """One recording of each recorder, of the same size and rate, in which W goes down within the second frame."""
     native = make_recording(folder / "native", [i * FREQ // 20 for i in range(6)], fps=20, canvas_h=48)
     write_video(native.folder / "video.mp4", 6, 64, 48)
-    click = {"event_type": "click", "x": 106, "y": 200, "button": "left", "pressed": True}
-    owamcap = [(60, "keyboard", W_DOWN), (110, "mouse", click), (115, "mouse", {**click, "pressed": False})]
-    write_owamcap(folder / "owamcap", owamcap, name="first", without_message=(3, 5))
-    write_owamcap(folder / "owamcap", owamcap, name="second", version="0.3.2")
-    owl = [
-        (-9, "START", {"inputs": {"keyboard": [], "mouse": [1]}}),
-        (0, "VIDEO_START", []),
-        (60, "KEYBOARD", [87, True]),
-    ]
-    write_owl(folder / "owl", [*owl, (70, "MOUSE_MOVE", [5, 5]), (80, "SCROLL", [120])])
-    steps = [vpt_step(), vpt_step(keys=("key.keyboard.w",)), *[vpt_step(hotbar=1)] * 3]
-    write_vpt(folder / "vpt", steps, n_frames=6)
-    duck = [(60, {"action": "press", "name": "w"}), (70, {"action": "move", "x": 10, "y": 10})]
-    write_ducktrack(folder / "ducktrack", duck)
+    write_owamcap_example(folder / "owamcap")
+    write_owl_example(folder / "owl")
+    write_vpt_example(folder / "vpt")
+    write_ducktrack_example(folder / "ducktrack")
 
 
 NAMES = ["ducktrack", "native", "owamcap/first.mcap", "owamcap/second.mcap", "owl", "vpt/cheeky-1.jsonl"]
