@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from recordings_to_lerobot.importers import ducktrack, owamcap, owl, vpt
 from recordings_to_lerobot.importers.columns import to_columns
 from recordings_to_lerobot.importers.frame_times import FrameTimes, VideoClock, match_times, read_video_clock
-from recordings_to_lerobot.importers.neutral import NS_PER_S, InputEvent
+from recordings_to_lerobot.importers.neutral import NS_PER_S
 from recordings_to_lerobot.recordings import recording as native
+from recordings_to_lerobot.recordings.events import Events
 from recordings_to_lerobot.recordings.find import (
     EPISODE_FILES,
     FRAME_TICKS_FILE,
@@ -54,11 +55,11 @@ def find_recordings(input_dir: Path, choice: FormatChoice = "auto") -> list[Path
     formats = FORMATS.values() if choice == "auto" else [FORMATS[choice]]
     found = {path for folder, files in walk_folders(input_dir) for each in formats for path in each.find(folder, files)}
     if not found:
-        wanted = "; docs/recording-format.md and the pages beside it have the files of each"
         kind = "recordings" if choice == "auto" else f"{choice} recordings"
+        others = ", ".join(name for name in FORMATS if name != "native")
         raise RecordingError(
             f"{input_dir}: no {kind} found; an episode is a folder with {', '.join(EPISODE_FILES)}, or what another "
-            f"recorder wrote ({', '.join(name for name in FORMATS if name != 'native')}){wanted}"
+            f"recorder wrote ({others}; docs/ has a page for each)"
         )
     return in_natural_order(found)
 
@@ -116,8 +117,7 @@ def _owamcap_files(path: Path) -> Iterator[Path]:
 
 def _read_owamcap(path: Path, _: bool) -> Recording:
     require_file(path)
-    topics: set[str] = set()
-    log = owamcap.read_screens(_noting_topics(owamcap.read_messages(path), topics))
+    log = owamcap.read_screens(owamcap.read_messages(path, ["screen", "window"]))
     video = owamcap.video_of(path, log.uris)
     clock = read_video_clock(video)
     try:
@@ -125,14 +125,9 @@ def _read_owamcap(path: Path, _: bool) -> Recording:
     except ValueError as error:
         raise RecordingError(f"{path}: {error} {video.name}; re-export the recording") from None
     reader = owamcap.InputReader(owamcap.locate_window(log, clock.size_px))
-    events = reader.events(owamcap.read_messages(path), "mouse" in topics)
+    has_mouse = next(owamcap.read_messages(path, ["mouse"]), None) is not None
+    events = to_columns(reader.events(owamcap.read_messages(path), has_mouse), clock.size_px)
     return _recording(path, video, clock, times, events, reader.repairs, {"format": "owamcap"})
-
-
-def _noting_topics(messages: Iterable[owamcap.Logged], topics: set[str]) -> Iterator[owamcap.Logged]:
-    for message in messages:
-        topics.add(message.topic)
-        yield message
 
 
 def _is_owl(files: Set[str]) -> bool:
@@ -154,7 +149,7 @@ def _read_owl(path: Path, _: bool) -> Recording:
     clock = read_video_clock(path / owl.VIDEO_FILE)
     metadata = owl.read_metadata(path / owl.METADATA_FILE)
     reader = owl.InputReader()
-    events = list(reader.events(owl.read_rows(inputs)))
+    events = to_columns(reader.events(owl.read_rows(inputs)), clock.size_px)
     if reader.video_start_ns is None:
         raise RecordingError(f"{inputs}: has neither VIDEO_START nor START; re-export the recording")
     times = FrameTimes(reader.video_start_ns + clock.pts_ns - clock.pts_ns[0], Counter())
@@ -177,7 +172,7 @@ def _read_vpt(path: Path, _: bool) -> Recording:
     video = path.with_suffix(".mp4")
     clock = read_video_clock(video)
     reader = vpt.InputReader(clock.size_px[1])
-    events = list(reader.events(vpt.read_steps(path)))
+    events = to_columns(reader.events(vpt.read_steps(path)), clock.size_px)
     n_frames = len(clock.pts_ns)
     # Behind the last step nothing is known: what repeats the time of the frame before it is left out.
     step = np.minimum(np.arange(n_frames), reader.n_steps - 1)
@@ -212,7 +207,7 @@ def _read_ducktrack(path: Path, _: bool) -> Recording:
     metadata, content = ducktrack.read_metadata(about)
     times_ns, repairs = ducktrack.video_times(clock.pts_ns, metadata.obs_record_state_timings)
     reader = ducktrack.InputReader((metadata.screen_width, metadata.screen_height), clock.size_px)
-    events = reader.events(ducktrack.read_lines(lines))
+    events = to_columns(reader.events(ducktrack.read_lines(lines)), clock.size_px)
     kept = {"format": "ducktrack", "metadata": content}
     return _recording(path, videos[0], clock, FrameTimes(times_ns, repairs), events, Counter(), kept)
 
@@ -222,13 +217,13 @@ def _recording(
     video: Path,
     clock: VideoClock,
     times: FrameTimes,
-    events: Iterable[InputEvent],
+    events: Events,
     repairs: Counter[str],
     about: dict[str, Any],
     session: str | None = None,
     fps: int | None = None,
 ) -> Recording:
-    """Puts together what an importer has read; `repairs` are complete when the events have been read."""
+    """Puts together what an importer has read."""
     width_px, height_px = clock.size_px
     fields = {"fps": float(fps or clock.fps), "canvas_w": width_px, "canvas_h": height_px, "qpc_freq": NS_PER_S}
     if isinstance(session, str):
@@ -237,12 +232,11 @@ def _recording(
         meta = Meta.model_validate({**fields, "recorder": about})
     except ValidationError as error:
         raise RecordingError(f"{video}: {explain(error)}; re-export the recording") from None
-    columns = to_columns(events, clock.size_px)
-    if not len(columns.tick):
+    if not len(events.tick):
         raise RecordingError(f"{path}: holds no event; re-export the recording, or remove it")
     gaps = Counter(gaps_over_1_s=int(np.count_nonzero(np.diff(times.ns) > _GAP_NS)))
     mended = +(times.repairs + repairs + gaps)
-    return Recording(path, video, meta, times.ns, columns, dict(sorted(mended.items())))
+    return Recording(path, video, meta, times.ns, events, dict(sorted(mended.items())))
 
 
 _NATIVE = _Format(_find_native, _native_files, native.read_recording)

@@ -17,7 +17,7 @@ BUTTON_BIT_OF_VK = {1: 1, 2: 2, 4: 4, 5: 8, 6: 16}
 class InputEvent(NamedTuple):
     """One event of mouse or keyboard; what its kind does not have is None.
 
-    Kinds are those of `events.jsonl`: mousemove (x, y, buttons or None: unchanged), mousedelta (dx, dy), wheel
+    Kinds are those of `events.jsonl`: mousemove (x, y), mousedelta (dx, dy), wheel
     (dx, dy in notches, positive to the right and away from the user), buttondown and buttonup (button, a bit),
     keydown and keyup (vk). Any other kind is kept for the audit and labels nothing.
     """
@@ -27,7 +27,6 @@ class InputEvent(NamedTuple):
     line: int  # where it stands in the recorder's file, from 1
     x: float | None = None  # pixels of the video
     y: float | None = None
-    buttons: int | None = None  # bits of all that are held
     button: int | None = None  # bit of the one that changed
     vk: int | None = None
     dx: float | None = None

@@ -187,7 +187,7 @@ def video_of(path: Path, uris: Iterable[str]) -> Path:
     Raises:
         RecordingError: They name none, or several.
     """
-    names = {PureWindowsPath(uri).name for uri in uris if not uri.startswith("data:")}
+    names = {PureWindowsPath(uri).name for uri in uris if not uri.startswith("data:")} - {""}
     if len(names) != 1:
         found = ", ".join(sorted(names)) or "none"
         raise RecordingError(

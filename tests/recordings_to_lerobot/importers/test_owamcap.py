@@ -171,6 +171,12 @@ def test_log_of_two_videos_is_refused(tmp_path):
         video_of(path, read_screens(read_messages(path)).uris)
 
 
+@pytest.mark.parametrize("uri", ["", "C:\\", "data:image/png;base64,AAAA"])
+def test_log_that_names_no_file_is_refused(tmp_path, uri):
+    with pytest.raises(RecordingError, match=r"must name one video, found none"):
+        video_of(tmp_path / "log.mcap", {uri})
+
+
 def test_folders_of_the_recording_machine_do_not_matter(tmp_path):
     (tmp_path / "a.mkv").touch()
     assert video_of(tmp_path / "b.mcap", {"C:\\Users\\me\\a.mkv"}) == tmp_path / "a.mkv"
