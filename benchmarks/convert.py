@@ -89,13 +89,13 @@ def time_add_frame(recordings: Path) -> float:
     from recordings_to_lerobot.alignment.labels import label_recording
     from recordings_to_lerobot.alignment.options import LabelOptions
     from recordings_to_lerobot.dataset.writer import features
-    from recordings_to_lerobot.recordings.find import find_episodes
+    from recordings_to_lerobot.importers.formats import find_recordings
     from recordings_to_lerobot.recordings.recording import read_recording
 
     with tempfile.TemporaryDirectory() as folder:
         started_s = time.perf_counter()
         dataset = None
-        for episode in find_episodes(recordings):
+        for episode in find_recordings(recordings):
             recording = read_recording(episode)
             labels = label_recording(recording, LabelOptions())
             if dataset is None:

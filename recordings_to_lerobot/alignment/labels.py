@@ -15,7 +15,7 @@ from recordings_to_lerobot.alignment.timeline import (
     resampled_timeline,
     ticks_to_ns,
 )
-from recordings_to_lerobot.recordings.find import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE
+from recordings_to_lerobot.recordings.find import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE, file_of
 from recordings_to_lerobot.recordings.recording import Recording
 from recordings_to_lerobot.recordings.validation import RecordingError
 
@@ -43,8 +43,9 @@ def label_recording(recording: Recording, options: LabelOptions, key_codes: KeyC
     """
     meta = recording.meta
     if meta.fps != int(meta.fps):
+        path = file_of(recording.folder, META_FILE)
         raise RecordingError(
-            f"{recording.folder / META_FILE}: `fps` is {meta.fps}, but LeRobot knows whole frames per second only; "
+            f"{path}: `fps` is {meta.fps}, but LeRobot knows whole frames per second only; "
             f"set it to {max(1, round(meta.fps))} (true times are kept either way)"
         )
     size_px = (meta.canvas_w, meta.canvas_h)
@@ -58,6 +59,6 @@ def label_recording(recording: Recording, options: LabelOptions, key_codes: KeyC
         file = EVENTS_FILE
         event_ns = ticks_to_ns(recording.events.tick, meta.qpc_freq, offset_ms)
     except ValueError as error:
-        raise RecordingError(f"{recording.folder / file}: {error}") from None
+        raise RecordingError(f"{file_of(recording.folder, file)}: {error}") from None
     state, action = encode_actions(recording.events, event_ns, timeline, size_px, options.mouse, key_codes)
     return Labels(timeline, state, action, channel_names(options.mouse, key_codes), event_ns)

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 from recordings_to_lerobot.alignment.options import LabelOptions, check_options
+from recordings_to_lerobot.importers.formats import FormatChoice
 from recordings_to_lerobot.inspection.folder import inspect_folder
 from recordings_to_lerobot.inspection.output import REPORT_FILE, check_output, write_output
 from recordings_to_lerobot.inspection.terminal import render
@@ -20,8 +21,10 @@ _EXIT_PROBLEMS = 1
 class InspectConfig(LabelOptions):
     """Look into recordings before converting them; nothing is changed."""
 
-    # Folder with the recordings, one folder per episode at any depth
+    # Folder with the recordings, at any depth
     input: Path
+    # Which recorder's files to take; those of all it knows if not given
+    format: FormatChoice = "auto"
     # Folder to write report.html, episodes.json and overlay videos to; only a table in the terminal if not given.
     # An earlier report there is replaced
     output: Path | None = None
@@ -50,7 +53,7 @@ def run(config: InspectConfig) -> int:
         check_output(config.output)
     key_codes = read_key_codes(config.keys) if config.keys else KEY_CODES
     options = LabelOptions(**{field.name: getattr(config, field.name) for field in fields(LabelOptions)})
-    folder = inspect_folder(config.input, options, key_codes, config.workers)
+    folder = inspect_folder(config.input, options, key_codes, config.workers, config.format)
     console = Console()
     console.print(render(folder, console.width))
     if config.output:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recordings_to_lerobot.importers.formats import FormatChoice
 from recordings_to_lerobot.verification.dataset import verify
 
 
@@ -19,6 +20,8 @@ class VerifyConfig:
     input: Path
     # Folder of the dataset
     root: Path
+    # Which recorder's files to take, as it was given to convert
+    format: FormatChoice = "auto"
     # Look into so many episodes only, spread evenly over the dataset
     episodes: int | None = None
     # Least PSNR of the pictures of an encoded episode to the frames they show, over all of them, in dB
@@ -34,7 +37,7 @@ class VerifyConfig:
 
 def run(config: VerifyConfig) -> int:
     """Verifies, and says what was checked and what is wrong."""
-    findings = verify(config.input, config.root, config.episodes, config.min_psnr_db, config.workers)
+    findings = verify(config.input, config.root, config.episodes, config.min_psnr_db, config.workers, config.format)
     for line in findings.lines:
         print(line, file=sys.stderr)
     table = Table("check", "passed", "failed", "worst", title=escape(f"Verified {config.root}"))

@@ -22,9 +22,9 @@ from recordings_to_lerobot.alignment.options import LabelOptions
 from recordings_to_lerobot.alignment.timeline import kept_frames
 from recordings_to_lerobot.conversion.plan_entry import PlanEntry
 from recordings_to_lerobot.dataset.episode import PreparedEpisode
+from recordings_to_lerobot.importers.formats import files_of, read_recording
 from recordings_to_lerobot.recordings.files import digest_of, write_whole
-from recordings_to_lerobot.recordings.find import META_FILE, VIDEO_FILE
-from recordings_to_lerobot.recordings.recording import read_recording
+from recordings_to_lerobot.recordings.find import META_FILE, file_of
 from recordings_to_lerobot.recordings.validation import Problems, RecordingError
 from recordings_to_lerobot.video.block_luma import block_luma
 from recordings_to_lerobot.video.decode import iterate_frames
@@ -61,7 +61,7 @@ def prepare(job: Job, common: Common) -> PlanEntry | None:
     """
     folder = job.folder
     try:
-        digest = digest_of(folder)
+        digest = digest_of(files_of(folder))
     except OSError as error:
         raise RecordingError(
             f"{error.filename}: unreadable ({error.strerror}); allow reading it, or remove it"
@@ -79,12 +79,15 @@ def prepare(job: Job, common: Common) -> PlanEntry | None:
     entry_path, path = common.work / f"{name}.entry", common.work / f"{name}.episode"
     if entry_path.is_file():
         # Everything may have been moved since.
-        return replace(pickle.loads(entry_path.read_bytes()), folder=folder, path=path)
+        entry = pickle.loads(entry_path.read_bytes())
+        video = folder.parent / entry.video.relative_to(entry.folder.parent)
+        return replace(entry, folder=folder, video=video, path=path)
     episode, facts = _prepare(folder, common)
     meta, labels = episode.recording.meta, episode.labels
     pressed = labels.action.any(axis=0)
     entry = PlanEntry(
         folder=folder,
+        video=episode.recording.video,
         key=key,
         digest=digest,
         path=path,
@@ -104,7 +107,7 @@ def prepare(job: Job, common: Common) -> PlanEntry | None:
 
 def _prepare(folder: Path, common: Common) -> tuple[PreparedEpisode, VideoFacts]:
     recording = read_recording(folder, common.options.sort_events)
-    meta, video = recording.meta, folder / VIDEO_FILE
+    meta, video = recording.meta, recording.video
     size_px = (meta.canvas_w, meta.canvas_h)
     n_frames = len(recording.frame_ticks)
     task = (meta.task or "").strip() or (common.task or "").strip()
@@ -112,7 +115,7 @@ def _prepare(folder: Path, common: Common) -> tuple[PreparedEpisode, VideoFacts]
     facts = problems.attempt(lambda: check_video(video, size_px, n_frames))
     labels = problems.attempt(lambda: label_recording(recording, common.options, common.key_codes))
     if not task:
-        problems.add(f"{folder / META_FILE}: no `task`; add the instruction there, or pass --task=TEXT")
+        problems.add(f"{file_of(folder, META_FILE)}: no `task`; add the instruction there, or pass --task=TEXT")
     problems.check()
     assert facts is not None and labels is not None
     events = recording.events
@@ -139,6 +142,7 @@ def _prepare(folder: Path, common: Common) -> tuple[PreparedEpisode, VideoFacts]
         "idle_rows": sum(stretch.stop_row - stretch.start_row for stretch in stretches),
         "idle_rows_dropped": len(untrimmed) - len(labels.timeline),
         **event_ledger.counts(),
+        **recording.repairs,
     }
     episode = PreparedEpisode(
         recording=recording,
@@ -172,6 +176,6 @@ def encode_episode(entry: PlanEntry, settings: EncoderSettings) -> tuple[Path, V
     path = entry.path.with_suffix(f".{suffix}.mp4")
     if not path.is_file():
         episode: PreparedEpisode = pickle.loads(entry.path.read_bytes())
-        frames = iterate_frames(entry.folder / VIDEO_FILE, episode.labels.timeline.frame_index)
+        frames = iterate_frames(entry.video, episode.labels.timeline.frame_index)
         write_whole(path, lambda part: encode_video(frames, part, entry.fps, settings))
     return path, check_video(path, entry.size_px, entry.n_rows)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from recordings_to_lerobot.alignment.options import LabelOptions
+from recordings_to_lerobot.importers.formats import FormatChoice
 
 VideoMode = Literal["auto", "copy", "encode"]
 
@@ -16,13 +17,15 @@ class ConvertConfig(LabelOptions):
     Interrupted, the same command goes on where it was. On a finished dataset it adds what is new.
     """
 
-    # Folder with the recordings, one folder per episode at any depth
+    # Folder with the recordings, at any depth
     input: Path
+    # Which recorder's files to take; those of all it knows if not given
+    format: FormatChoice = "auto"
     # Name of the dataset, USER/NAME
     repo_id: str
     # Folder of the dataset; LeRobot's own place for repo_id if not given
     root: Path | None = None
-    # Instruction for episodes whose meta.json has no task
+    # Instruction for episodes that have none of their own
     task: str | None = None
     # Copy the packets of the source video, encode every frame again, or copy where that leaves the dataset
     # quick to read; docs/converting.md has the rule

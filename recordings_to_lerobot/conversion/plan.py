@@ -8,7 +8,7 @@ from pathlib import Path
 from recordings_to_lerobot.conversion.options import VideoMode
 from recordings_to_lerobot.conversion.plan_entry import PlanEntry
 from recordings_to_lerobot.dataset.video_format import VideoFormat
-from recordings_to_lerobot.recordings.find import META_FILE
+from recordings_to_lerobot.recordings.find import META_FILE, file_of
 from recordings_to_lerobot.recordings.validation import RecordingError
 
 # Those of which LeRobot can edit a dataset: it encodes them again where it cuts, and joins files of different encoders,
@@ -47,7 +47,7 @@ def common_layout(entries: Iterable[PlanEntry]) -> tuple[int, tuple[int, int]]:
 
 def disagreement(entry: PlanEntry, fps: int, size_px: tuple[int, int]) -> list[str]:
     """Why an episode cannot share a dataset with the others; nothing if it can."""
-    path = entry.folder / META_FILE
+    path = file_of(entry.folder, META_FILE)
     problems = []
     if entry.fps != fps:
         problems.append(f"{path}: `fps` is {entry.fps}, but {fps} in the dataset")

@@ -10,8 +10,9 @@ from recordings_to_lerobot.video.probe import VideoFacts
 class PlanEntry:
     """What the plan of a conversion needs to know of an episode."""
 
-    folder: Path
-    key: str  # the folder, as seen from that of all recordings
+    folder: Path  # where it lies; a file, if its recorder keeps several in a folder
+    video: Path
+    key: str  # where it lies, as seen from that of all recordings
     digest: str  # of the contents of its files
     path: Path  # the PreparedEpisode
     n_rows: int

@@ -23,7 +23,7 @@ from recordings_to_lerobot.dataset.existing import ExistingDataset, read_existin
 from recordings_to_lerobot.dataset.names import QUARANTINE_FILE
 from recordings_to_lerobot.dataset.records import read_json_lines, write_json_lines
 from recordings_to_lerobot.dataset.splits import assign_splits, check_shares, ranges
-from recordings_to_lerobot.recordings.find import VIDEO_FILE, find_episodes
+from recordings_to_lerobot.importers.formats import find_recordings
 from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.recordings.vocabulary_file import read_key_codes
 from recordings_to_lerobot.workers import run_in_processes
@@ -50,7 +50,7 @@ def convert(config: ConvertConfig) -> ConvertSummary:
     root = _output_root(config)
     check_shares(config.splits)
     key_codes = read_key_codes(config.keys) if config.keys else KEY_CODES
-    folders = find_episodes(config.input)
+    folders = find_recordings(config.input, config.format)
     check_options(config)
     recorded_options = _recorded_options(config, key_codes)
     place = Workplace(root)
@@ -111,7 +111,7 @@ def _make_plan(
         if reason := why_not_copied(entry, config.video, plan.video_format):
             plan.not_copied[entry.folder] = reason
             if config.video == "copy":
-                problem = f"{entry.folder / VIDEO_FILE}: cannot be copied: {reason}; pass --video=auto"
+                problem = f"{entry.video}: cannot be copied: {reason}; pass --video=auto"
                 plan.refuse(entry.folder, [problem])
     return plan
 
@@ -127,7 +127,7 @@ def _encode_and_write(
     first = plan.entries[0]
     to_encode = [entry for entry in plan.entries if entry.folder in plan.not_copied]
     encoder = encoder_config(plan.video_format, first.size_px) if to_encode else None
-    videos = {entry.folder: (entry.folder / VIDEO_FILE, entry.facts) for entry in plan.entries}
+    videos = {entry.folder: (entry.video, entry.facts) for entry in plan.entries}
     if encoder:
         encode = functools.partial(encode_episode, settings=encoder_settings(encoder))
         with tqdm(total=sum(o.n_rows for o in to_encode), unit="frame", desc="Encoding", leave=False) as progress:

@@ -14,7 +14,6 @@ from recordings_to_lerobot.alignment.timeline import NS_PER_S
 from recordings_to_lerobot.alignment.track import MousePath
 from recordings_to_lerobot.inspection.painting import Painter
 from recordings_to_lerobot.recordings.files import write_whole
-from recordings_to_lerobot.recordings.find import VIDEO_FILE
 from recordings_to_lerobot.recordings.recording import Recording
 from recordings_to_lerobot.video.decode import iterate_frames
 
@@ -45,7 +44,7 @@ def painted_rows(
     painter = Painter(size_px, labels.channels, (meta.task or "").strip(), are_thumbnails)
     mouse = MousePath.of(recording.events, labels.event_ns, size_px)
     cursor = mouse.position[mouse.index_before(timeline.end_ns)]  # (N, 2), also where actions are movements
-    frames = iterate_frames(recording.folder / VIDEO_FILE, timeline.frame_index[rows])
+    frames = iterate_frames(recording.video, timeline.frame_index[rows])
     for row, frame in zip(rows, frames, strict=True):
         pressed = frozenset(compress(labels.channels, labels.action[row] > 0.5))
         time_s = (timeline.start_ns[row] - timeline.start_ns[0]) / NS_PER_S

@@ -12,10 +12,10 @@ from recordings_to_lerobot.alignment.ledger import account_for_events
 from recordings_to_lerobot.alignment.options import IdleMode, LabelOptions
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS, NS_PER_S, ticks_to_ns
 from recordings_to_lerobot.alignment.track import MousePath, presses
+from recordings_to_lerobot.importers.formats import read_recording
 from recordings_to_lerobot.inspection.clock_offset import estimate_offset, gather_evidence
 from recordings_to_lerobot.inspection.episode import EpisodeSummary, Inspection, Intervals, Offset, Traces, Use
-from recordings_to_lerobot.recordings.find import VIDEO_FILE
-from recordings_to_lerobot.recordings.recording import Recording, read_recording
+from recordings_to_lerobot.recordings.recording import Recording
 from recordings_to_lerobot.recordings.validation import Problems
 from recordings_to_lerobot.video.block_luma import block_luma
 from recordings_to_lerobot.video.probe import check_video
@@ -33,7 +33,7 @@ def inspect_recording(folder: Path, input_dir: Path, options: LabelOptions, key_
     recording, labels = read_labelled(folder, options, key_codes)
     meta, events = recording.meta, recording.events
     timeline, size_px = labels.timeline, (meta.canvas_w, meta.canvas_h)
-    luma = block_luma(folder / VIDEO_FILE, timeline.frame_index)
+    luma = block_luma(recording.video, timeline.frame_index)
 
     frame_ns = ticks_to_ns(recording.frame_ticks, meta.qpc_freq)
     _, shown = np.unique(timeline.frame_ns, return_index=True)  # (K,), a row for each moment a picture was taken
@@ -94,7 +94,7 @@ def read_labelled(folder: Path, options: LabelOptions, key_codes: KeyCodes) -> t
     recording = read_recording(folder, options.sort_events)
     size_px = (recording.meta.canvas_w, recording.meta.canvas_h)
     problems = Problems()
-    problems.attempt(lambda: check_video(folder / VIDEO_FILE, size_px, len(recording.frame_ticks)))
+    problems.attempt(lambda: check_video(recording.video, size_px, len(recording.frame_ticks)))
     labels = problems.attempt(lambda: label_recording(recording, options, key_codes))
     problems.check()
     assert labels is not None

@@ -3,18 +3,16 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from recordings_to_lerobot.recordings.find import EPISODE_FILES
 
-
-def digest_of(folder: Path) -> str:
-    """Digest of the contents of a recording; files may be missing."""
+def digest_of(files: Iterable[Path]) -> str:
+    """Digest of the contents of the files of a recording; some may be missing."""
     digest = hashlib.blake2b(digest_size=16)
-    for name in EPISODE_FILES:
-        if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
+    for path in files:
+        if path.is_file():
+            with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
         digest.update(b"/")
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 from recordings_to_lerobot.recordings.validation import RecordingError
@@ -14,24 +15,33 @@ META_FILE = "meta.json"
 EPISODE_FILES = (VIDEO_FILE, FRAME_TICKS_FILE, EVENTS_FILE, META_FILE)
 
 
-def find_episodes(input_dir: Path) -> list[Path]:
-    """Folders at or below `input_dir` that hold any file of the layout, in natural order; hidden ones are left out.
+def walk_folders(input_dir: Path) -> Iterator[tuple[Path, set[str]]]:
+    """Yields the folders at or below `input_dir` with the names of their files; hidden folders are left out.
 
     Raises:
-        RecordingError: There is no such folder, or no recording in it.
+        RecordingError: There is no such folder.
     """
     if not input_dir.is_dir():
         raise RecordingError(f"{input_dir}: no such folder; give the folder of your recordings as --input")
-    folders = []
     for root, subfolders, files in os.walk(input_dir):
         # Hidden folders are what a recorder is still writing, or was killed over.
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        if not set(EPISODE_FILES).isdisjoint(files):
-            folders.append(Path(root))
-    if not folders:
-        wanted = ", ".join(EPISODE_FILES)
-        raise RecordingError(f"{input_dir}: no recordings found; an episode is a folder with {wanted}")
-    return sorted(folders, key=lambda folder: [_natural_key(part) for part in folder.parts])
+        yield Path(root), set(files)
+
+
+def is_episode(files: Set[str]) -> bool:
+    """Whether a folder with these files is one of the layout, be it that some are missing."""
+    return not files.isdisjoint(EPISODE_FILES)
+
+
+def in_natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Sorted as a person would: episode_2 before episode_10."""
+    return sorted(paths, key=lambda path: [_natural_key(part) for part in path.parts])
+
+
+def file_of(recording: Path, name: str) -> Path:
+    """The file to name in an error: that of the layout, if the recording has it, else the recording itself."""
+    return recording / name if (recording / name).is_file() else recording
 
 
 def _natural_key(name: str) -> list[tuple[int, str]]:

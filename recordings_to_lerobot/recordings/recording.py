@@ -6,7 +6,7 @@ events.jsonl   one mouse or keyboard event per line, stamped with the same clock
 meta.json      frame rate, canvas size, clock frequency, and whatever else the recorder noted
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,12 @@ from recordings_to_lerobot.recordings.validation import Problems, require_file
 class Recording:
     """One episode without its pictures."""
 
-    folder: Path
+    folder: Path  # where it lies; a file, if another recorder keeps several in a folder
+    video: Path
     meta: Meta
     frame_ticks: np.ndarray  # (F,) int64, one per video frame
     events: Events
+    repairs: dict[str, int] = field(default_factory=dict)  # what had to be mended in another recorder's files
 
 
 def read_recording(folder: Path, sort_events: bool = False) -> Recording:
@@ -41,4 +43,4 @@ def read_recording(folder: Path, sort_events: bool = False) -> Recording:
     meta = problems.attempt(lambda: read_meta(folder / META_FILE))
     problems.check()
     assert meta is not None and frame_ticks is not None and events is not None
-    return Recording(folder, meta, frame_ticks, events)
+    return Recording(folder, folder / VIDEO_FILE, meta, frame_ticks, events)

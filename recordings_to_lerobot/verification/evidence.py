@@ -18,6 +18,7 @@ import numpy as np
 from recordings_to_lerobot.actions.channels import BUTTON_BITS
 from recordings_to_lerobot.actions.vocabulary import KeyCodes
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS, NS_PER_S, Timeline
+from recordings_to_lerobot.recordings.events import Events
 from recordings_to_lerobot.video.decode import open_video
 
 NOTHING = -1
@@ -80,6 +81,21 @@ def read_raw_events(path: Path, qpc_freq: int, offset_ms: float) -> RawEvents:
         kind=np.array(kind, dtype=object)[order],
         x_px=np.frombuffer(x_px, dtype=np.float64)[order],
         y_px=np.frombuffer(y_px, dtype=np.float64)[order],
+    )
+
+
+def imported_events(events: Events, qpc_freq: int, offset_ms: float) -> RawEvents:
+    """The events of another recorder's files, as its importer reads them."""
+    offset_ns = round(offset_ms * NS_PER_MS)
+    return RawEvents(
+        line=events.line,
+        tick=events.tick,
+        time_ns=np.array([tick * NS_PER_S // qpc_freq + offset_ns for tick in events.tick.tolist()], dtype=np.int64),
+        kind=np.array(events.kinds, dtype=object)[events.kind],
+        x_px=events.x_px,
+        y_px=events.y_px,
+        buttons=events.buttons,
+        vk=events.vk,
     )
 
 

@@ -110,7 +110,7 @@ def make_batch(folder: Path, templates: list[Path], n_cases: int, rng: random.Ra
     return bad_videos
 
 
-def check_batch(folder: Path, bad_videos: set[str]) -> tuple[Counter[str], list[str]]:
+def check_batch(folder: Path, bad_videos: set[str], task: str | None = None) -> tuple[Counter[str], list[str]]:
     """Converts and verifies a batch; what became of its recordings, and what went wrong."""
     from recordings_to_lerobot.conversion.options import ConvertConfig
     from recordings_to_lerobot.conversion.run import convert
@@ -118,10 +118,11 @@ def check_batch(folder: Path, bad_videos: set[str]) -> tuple[Counter[str], list[
     from recordings_to_lerobot.verification.dataset import verify
 
     root = folder.parent / "out"
-    summary = convert(ConvertConfig(input=folder, repo_id="a/b", root=root))
+    summary = convert(ConvertConfig(input=folder, repo_id="a/b", root=root, task=task))
     wrong = []
-    converted = {entry.key: entry for entry in summary.plan.entries}
-    refused = {path.relative_to(folder).as_posix(): problems for path, problems in summary.plan.problems.items()}
+    # The first part of a key, since some recorders' recordings are a file in a folder.
+    converted = {entry.key.split("/")[0]: entry for entry in summary.plan.entries}
+    refused = {path.relative_to(folder).parts[0]: problems for path, problems in summary.plan.problems.items()}
     for path in folder.iterdir():
         if (path.name in converted) == (path.name in refused):
             wrong.append(f"{path.name} is unaccounted for, or accounted for twice")
@@ -132,11 +133,11 @@ def check_batch(folder: Path, bad_videos: set[str]) -> tuple[Counter[str], list[
     first = 0
     for record in read_records(root):
         rows = range(first, first := first + record["counts"]["rows"])
-        bad_rows |= set(rows) if record["source"] in bad_videos else set()
+        bad_rows |= set(rows) if record["source"].split("/")[0] in bad_videos else set()
     for line in verify(folder, root).lines:
         is_about_pictures = line.startswith(("pictures ", "quality ")) or "picture is" in line
         source, row = re.search(r"\((.+?)\)", line), re.search(r"dataset\[(\d+)\]", line)
-        is_bad = (source and source[1] in bad_videos) or (row and int(row[1]) in bad_rows)
+        is_bad = (source and source[1].split("/")[0] in bad_videos) or (row and int(row[1]) in bad_rows)
         wrong += [] if is_about_pictures and is_bad else [line]
     if left_over := [path.name for path in folder.parent.iterdir() if path.name not in (folder.name, "out")]:
         wrong.append(f"left over: {left_over}")
@@ -146,7 +147,13 @@ def check_batch(folder: Path, bad_videos: set[str]) -> tuple[Counter[str], list[
     return outcomes, wrong
 
 
-REPAIRS = ("unmatched_key_up", "key_never_released", "position_outside_canvas", "duplicates_dropped", "unknown_kind")
+REPAIRS = (
+    *("unmatched_key_up", "key_never_released", "position_outside_canvas", "duplicates_dropped", "unknown_kind"),
+    # of other recorders' files
+    *("frame_times_interpolated", "frame_times_put_in_order", "frame_times_without_frame", "frames_without_time"),
+    *("steps_without_frame", "gaps_over_1_s", "pauses", "reordered", "video_start_from_recorder_start"),
+    *("key_changes_from_state", "button_changes_from_state", "stuck_attack_steps", "wheel_from_hotbar"),
+)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""A few of the runs that `kill_conversions.py` and `fuzz_conversions.py` make by the hundred and thousand."""
+"""A few of the runs that the scripts which kill and fuzz conversions make by the hundred and thousand."""
 
 import json
 import subprocess
@@ -22,3 +22,9 @@ def test_damaged_recordings_are_converted_or_quarantined():
     result = run("fuzz_conversions.py", "--cases=200")
     assert result["wrong"] == []
     assert set(result["outcomes"]) >= {"converted", "quarantined"}
+
+
+def test_damaged_recordings_of_other_recorders_are_converted_or_quarantined():
+    result = run("fuzz_importers.py", "--cases=6")
+    assert result["wrong"] == []
+    assert all(set(outcomes) >= {"converted", "quarantined"} for outcomes in result["outcomes"].values())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordings_to_lerobot.recordings.find import find_episodes
+from recordings_to_lerobot.importers.formats import find_recordings
 from recordings_to_lerobot.recordings.meta import read_meta
 from recordings_to_lerobot.recordings.recording import read_recording
 from recordings_to_lerobot.recordings.ticks import read_frame_ticks
@@ -25,31 +25,31 @@ def write_meta(folder: Path, **fields) -> Path:
 def test_episodes_are_found_at_any_depth_in_natural_order(tmp_path):
     for name in ("day 1/10", "day 1/9", "day 10/1", "day 2/a/b/c"):
         make_recording(tmp_path / name)
-    found = [folder.relative_to(tmp_path).as_posix() for folder in find_episodes(tmp_path)]
+    found = [folder.relative_to(tmp_path).as_posix() for folder in find_recordings(tmp_path)]
     assert found == ["day 1/9", "day 1/10", "day 2/a/b/c", "day 10/1"]
 
 
 def test_input_folder_may_be_an_episode_itself(tmp_path):
     recording = make_recording(tmp_path / "only")
-    assert find_episodes(recording.folder) == [recording.folder]
+    assert find_recordings(recording.folder) == [recording.folder]
 
 
 def test_folder_that_a_recorder_was_killed_over_is_left_out(tmp_path):
     recording = make_recording(tmp_path / "whole")
     (tmp_path / ".half").mkdir()
     (tmp_path / ".half" / "video.mp4").write_bytes(b"\0")
-    assert find_episodes(tmp_path) == [recording.folder]
+    assert find_recordings(tmp_path) == [recording.folder]
 
 
 def test_folder_without_recordings_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(RecordingError, match=r"no recordings found; an episode is a folder with video\.mp4"):
-        find_episodes(tmp_path)
+        find_recordings(tmp_path)
 
 
 def test_missing_input_folder_is_refused(tmp_path):
     with pytest.raises(RecordingError, match=r"nowhere: no such folder; give the folder .* as --input"):
-        find_episodes(tmp_path / "nowhere")
+        find_recordings(tmp_path / "nowhere")
 
 
 def test_recording_reads_back_what_was_written(tmp_path):
