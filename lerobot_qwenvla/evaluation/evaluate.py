@@ -30,6 +30,7 @@ from lerobot_qwenvla.evaluation.metrics import binary_channels
 from lerobot_qwenvla.evaluation.selection import select_episodes
 from lerobot_qwenvla.evaluation.tables import channel_table, comparison_table
 from lerobot_qwenvla.features.columns import feature_columns
+from lerobot_qwenvla.policy.checkpoint import config_of_path
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 
 
@@ -63,7 +64,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
     Raises:
         ValueError: Policy, dataset or options don't fit each other.
     """
-    policy_config, path = _policy_config()
+    policy_config, path = config_of_path()
     if config.batch_size < 1:
         raise ValueError(f"--batch_size must be at least 1, got {config.batch_size}")
     meta = _metadata(config.dataset)
@@ -120,21 +121,6 @@ def evaluate(config: EvaluateConfig, console: Console) -> None:
     unfinished.write_text(json.dumps({**facts, "players": comparison}, indent=2, allow_nan=False), encoding="utf-8")
     unfinished.replace(config.output / "metrics.json")
     console.print(f"Written to {config.output}", soft_wrap=True)
-
-
-def _policy_config() -> tuple[QwenVLAConfig, str]:
-    path = parser.get_path_arg("policy")
-    if not path:
-        raise ValueError("pass --policy.path=CHECKPOINT, the pretrained_model folder or Hub name of a qwenvla policy")
-    try:
-        config = PreTrainedConfig.from_pretrained(path, cli_overrides=parser.get_cli_overrides("policy"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--policy.path={path}: {error}") from error
-    if not isinstance(config, QwenVLAConfig):
-        raise ValueError(f"--policy.path={path}: a {config.type} policy; only qwenvla can be evaluated")
-    config.pretrained_path = Path(path)
-    config.validate_settings()
-    return config, path
 
 
 def _metadata(source: DatasetConfig) -> LeRobotDatasetMetadata:
