@@ -70,18 +70,18 @@ def read_pickle(data: bytes) -> Any:
     Raises:
         ValueError: It is broken, too long, or asks for anything but data.
     """
-    reader = _Reader()
+    reader, end = _Reader(), None
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
             if count >= MAX_OPCODES:
                 raise ValueError(f"more than {MAX_OPCODES} opcodes")
-            if opcode.name == "STOP":
-                break
-            reader.step(opcode.name, argument)
+            if opcode.name != "STOP":
+                reader.step(opcode.name, argument)
+            end = position
         [value] = reader.stack
     except (IndexError, TypeError) as error:  # takes from an empty stack, or what isn't of the type an opcode works on
         raise ValueError("malformed") from error
-    if position + 1 != len(data) or reader.marks:
+    if end + 1 != len(data) or reader.marks:
         raise ValueError("goes on after its end")
     return value
 

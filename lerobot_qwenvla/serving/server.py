@@ -68,7 +68,7 @@ class PolicyServerConfig:
                 f"--host={self.host} can be reached from other machines: pass --tls_certificate, --tls_key and "
                 "--token_file, or listen on 127.0.0.1 and let clients come through an SSH tunnel"
             )
-        if bool(self.tls_certificate) != bool(self.tls_key) or self.token_file and not self.tls_key:
+        if bool(self.tls_certificate) != bool(self.tls_key) or (self.token_file and not self.tls_key):
             raise ValueError("--tls_certificate and --tls_key belong together, and --token_file needs both")
         for name in ("fps", "max_clients", "max_silence_s"):
             if not getattr(self, name) > 0:

@@ -31,7 +31,7 @@ async def _join(stream: AsyncIterable[services_pb2.Observation], max_bytes: int)
     async for message in stream:
         state = message.transfer_state
         begins = state == services_pb2.TRANSFER_BEGIN
-        if state == services_pb2.TRANSFER_UNKNOWN or begins == bool(pieces) and state != services_pb2.TRANSFER_END:
+        if state == services_pb2.TRANSFER_UNKNOWN or (begins == bool(pieces) and state != services_pb2.TRANSFER_END):
             raise Refusal(StatusCode.INVALID_ARGUMENT, "pieces of an observation out of order")
         pieces.append(message.data)
         size += len(message.data)
