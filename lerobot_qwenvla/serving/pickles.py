@@ -62,7 +62,7 @@ class Array:
 
 
 def read_pickle(data: bytes) -> Any:
-    """The value of a pickle of protocol 2 to 5.
+    """The value of a pickle of protocol 3 to 5.
 
     Returns:
         None, a bool, int (64 bits), float, str, bytes, list, tuple, dict with texts as keys, `Array` or `Record`.

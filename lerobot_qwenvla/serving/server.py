@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,9 +45,10 @@ class PolicyServerConfig:
     token_file: Path | None = None
     # Actions a second that clients perform, as the policy was trained on.
     fps: float = 10.0
-    # How many clients may be connected at a time, and how long one may be silent.
+    # How many clients may be connected at a time, and how long one may be silent; LeRobot's client never is, as it
+    # waits for actions.
     max_clients: int = 16
-    max_silence_s: float = 30.0
+    max_silence_s: float = 10.0
     # A client that has actions left is given new ones if a number of its state, or a block of 16×16 pixels, has changed
     # by more than this share of its full range since the last decision; 0 always.
     similarity_threshold: float = 0.02
@@ -135,8 +137,14 @@ def make_server(service: PolicyService, config: PolicyServerConfig) -> tuple[grp
     return server, port
 
 
-async def serve(engine: Engine, config: PolicyServerConfig, policy_path: str, stop: asyncio.Event) -> None:
-    """Serves until `stop`.
+async def serve(
+    engine: Engine,
+    config: PolicyServerConfig,
+    policy_path: str,
+    stop: asyncio.Event,
+    started: Callable[[int], None],
+) -> None:
+    """Serves until `stop`; tells its port when it has `started`.
 
     Raises:
         ValueError: The address can't be listened on.
@@ -153,8 +161,7 @@ async def serve(engine: Engine, config: PolicyServerConfig, policy_path: str, st
     deciding = asyncio.create_task(dispatcher.run())
     stopping = asyncio.create_task(stop.wait())
     await server.start()
-    print(f"Serving {policy_path} on {config.host}:{port}. A client:", flush=True)
-    print(f"  {client_command(config, engine.policy.config, port)}", flush=True)
+    started(port)
     try:
         await asyncio.wait({deciding, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if deciding.done():
@@ -171,7 +178,12 @@ async def _serve_until_signal(engine: Engine, config: PolicyServerConfig, policy
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    await serve(engine, config, policy_path, stop)
+
+    def say(port: int) -> None:
+        print(f"Serving {policy_path} on {config.host}:{port}. A client:", flush=True)
+        print(f"  {client_command(config, engine.policy.config, port)}", flush=True)
+
+    await serve(engine, config, policy_path, stop, say)
 
 
 @parser.wrap()

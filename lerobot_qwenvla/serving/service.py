@@ -30,8 +30,8 @@ STATUS_SERVICE, STATUS_METHOD = "qwenvla.PolicyServer", "Status"
 class PolicyService(services_pb2_grpc.AsyncInferenceServicer):
     """The four calls of LeRobot's client, which the session of its connection answers."""
 
-    def __init__(self, dispatcher: Dispatcher, policy_path: str, stream_s: float = STREAM_S) -> None:
-        self.dispatcher, self.policy_path, self.stream_s = dispatcher, policy_path, stream_s
+    def __init__(self, dispatcher: Dispatcher, policy_path: str) -> None:
+        self.dispatcher, self.policy_path = dispatcher, policy_path
 
     async def Ready(self, request: services_pb2.Empty, context: ServicerContext) -> services_pb2.Empty:  # noqa: N802
         return await self._answer(self._ready(context.peer()), context)
@@ -84,7 +84,7 @@ class PolicyService(services_pb2_grpc.AsyncInferenceServicer):
             raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} observations at a time")
         session.streams += 1
         try:
-            data = await join(stream, max_bytes=setup.max_bytes, max_s=self.stream_s)
+            data = await join(stream, max_bytes=setup.max_bytes, max_s=STREAM_S)
         finally:
             session.streams -= 1
         self.dispatcher.take(session, read_observation(data, setup))
