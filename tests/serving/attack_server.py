@@ -1,6 +1,6 @@
 """Attacks a policy server with everything of `hostile_payloads.py` while honest clients play.
 
-    python tests/serving/attack_server.py [--backbone FOLDER] [--honest 3]
+    python tests/serving/attack_server.py [--honest 3]
 
 The server is a process of its own, with a small untrained policy. Prints one JSON line: how many payloads were
 executed, answered without a refusal ("silent") and not answered within 20 s ("hung"), the statuses, how many of them
@@ -212,14 +212,13 @@ def memory_mb(server: subprocess.Popen) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", type=Path, help="a folder of qwenvla-tiny-backbone; made if left out")
     parser.add_argument("--honest", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         marker = Path(folder) / "markers" / "executed"
         marker.parent.mkdir()
         by_python = executed_by_python(marker)
-        server, address = start_server(save_policy(Path(folder) / "checkpoint", args.backbone))
+        server, address = start_server(save_policy(Path(folder) / "checkpoint"))
         try:
             alone = [play(address, number) for number in range(args.honest)]
             before_mb, result, rounds, wrong = memory_mb(server), {}, [0] * args.honest, [0] * args.honest

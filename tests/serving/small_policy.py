@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.configs import FeatureType, PolicyFeature, PreTrainedConfig
 from lerobot.policies.factory import make_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
@@ -16,20 +16,19 @@ NAMES = [f"{channel}.vel" for channel in CHANNELS]  # as our robots call them
 PICTURE = (384, 384, 3)
 
 
-def save_policy(folder: Path, backbone: Path | None = None, **settings) -> Path:
-    """Writes it to a folder, and its backbone beside it where none is given; the folder."""
-    if backbone is None:
-        backbone = make_tiny_backbone(folder.parent / "backbone")
+def save_policy(folder: Path, *, picture_px: int = PICTURE[0]) -> Path:
+    """Writes it to a folder, and its backbone beside it; the folder."""
+    backbone = make_tiny_backbone(folder.parent / "backbone")
     config = QwenVLAConfig(
         **{
             "backbone": str(backbone), "vlm_layer": 4, "quantization": "none", "dtype": "float32", "expert_layers": 4,
             "expert_width": 128, "expert_heads": 4, "device": "cpu", "push_to_hub": False,
-            "action_names": list(CHANNELS), **settings,
+            "action_names": list(CHANNELS), "image_size": picture_px,
         }
     )  # fmt: skip
     size = (len(CHANNELS),)
     config.input_features = {
-        f"{OBS_IMAGES}.screen": PolicyFeature(FeatureType.VISUAL, (PICTURE[2], *PICTURE[:2])),
+        f"{OBS_IMAGES}.screen": PolicyFeature(FeatureType.VISUAL, (3, picture_px, picture_px)),
         OBS_STATE: PolicyFeature(FeatureType.STATE, size),
     }
     config.output_features = {ACTION: PolicyFeature(FeatureType.ACTION, size)}
@@ -43,3 +42,7 @@ def save_policy(folder: Path, backbone: Path | None = None, **settings) -> Path:
     for processor in make_pre_post_processors(config, dataset_stats={ACTION: ranges, OBS_STATE: ranges}):
         processor.save_pretrained(folder)
     return folder
+
+
+def load_config(folder: Path) -> QwenVLAConfig:
+    return PreTrainedConfig.from_pretrained(folder)
