@@ -29,9 +29,9 @@ from lerobot.async_inference.helpers import TimedObservation, observations_simil
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.recorder.play import SCRIPTED, play_episode
 from lerobot_qwenvla.serving.engine import Engine
-from lerobot_qwenvla.serving.messages import Observation, read_observation, read_setup, write_actions
 from lerobot_qwenvla.serving.server import PolicyServerConfig
 from lerobot_qwenvla.serving.similarity import difference
+from lerobot_qwenvla.serving.wire.messages import Observation, read_observation, read_setup, write_actions
 from tests.serving.clients import Client, as_array, features, setup
 from tests.serving.small_policy import NAMES, load_config, save_policy
 

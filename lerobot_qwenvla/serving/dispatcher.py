@@ -10,9 +10,9 @@ from grpc import StatusCode
 
 from lerobot_qwenvla.serving.engine import Decision, Engine, Question
 from lerobot_qwenvla.serving.figures import Figures
-from lerobot_qwenvla.serving.messages import Observation, Setup, write_actions
-from lerobot_qwenvla.serving.refusal import Refusal, short
 from lerobot_qwenvla.serving.session import Sent, Session
+from lerobot_qwenvla.serving.wire.messages import Observation, Setup, write_actions
+from lerobot_qwenvla.serving.wire.refusal import Refusal, short
 
 logger = logging.getLogger(__name__)
 

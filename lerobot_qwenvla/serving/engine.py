@@ -21,8 +21,8 @@ from lerobot_qwenvla.policy.flow_matching import Steering, draw
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.policy.observation import Observation as Batch
 from lerobot_qwenvla.policy.rtc import steering
-from lerobot_qwenvla.serving.messages import Observation
 from lerobot_qwenvla.serving.session import Sighting
+from lerobot_qwenvla.serving.wire.messages import Observation
 
 logger = logging.getLogger(__name__)
 

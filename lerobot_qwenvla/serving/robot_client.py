@@ -24,7 +24,7 @@ from lerobot.transport import services_pb2, services_pb2_grpc
 from lerobot.utils.import_utils import register_third_party_plugins
 
 from lerobot_qwenvla.serving.access import open_channel
-from lerobot_qwenvla.serving.messages import SERVED
+from lerobot_qwenvla.serving.wire.messages import SERVED
 
 logger = logging.getLogger(__name__)
 

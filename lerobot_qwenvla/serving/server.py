@@ -23,8 +23,8 @@ from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.serving.access import TokenCheck, is_loopback, read_token, server_credentials
 from lerobot_qwenvla.serving.dispatcher import Dispatcher
 from lerobot_qwenvla.serving.engine import Engine
-from lerobot_qwenvla.serving.messages import SERVED
 from lerobot_qwenvla.serving.service import PolicyService, add_to_server
+from lerobot_qwenvla.serving.wire.messages import SERVED
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from grpc.aio import ServicerContext
 from lerobot.transport import services_pb2, services_pb2_grpc
 
 from lerobot_qwenvla.serving.dispatcher import Dispatcher
-from lerobot_qwenvla.serving.messages import read_observation, read_setup
-from lerobot_qwenvla.serving.refusal import Refusal, short
-from lerobot_qwenvla.serving.streams import join
+from lerobot_qwenvla.serving.wire.messages import read_observation, read_setup
+from lerobot_qwenvla.serving.wire.refusal import Refusal, short
+from lerobot_qwenvla.serving.wire.streams import join
 
 logger = logging.getLogger(__name__)
 

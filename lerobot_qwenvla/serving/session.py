@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from lerobot_qwenvla.features.frame_memory import Windows
-from lerobot_qwenvla.serving.messages import Observation, Setup
 from lerobot_qwenvla.serving.similarity import difference
+from lerobot_qwenvla.serving.wire.messages import Observation, Setup
 
 # So many decisions back, the slowest one tells how long the next may take.
 DELAYS_KEPT = 10

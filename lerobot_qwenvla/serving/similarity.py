@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lerobot_qwenvla.serving.messages import Observation
+from lerobot_qwenvla.serving.wire.messages import Observation
 
 BLOCK_PX = 16
 # In both directions every second pixel is looked at.

@@ -10,7 +10,7 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from lerobot_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
-from recordings_to_lerobot.action_schema import CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS
 
 NAMES = [f"{channel}.vel" for channel in CHANNELS]  # as our robots call them
 PICTURE = (384, 384, 3)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lerobot_qwenvla.serving.messages import Observation
 from lerobot_qwenvla.serving.session import Sent, Session, Sighting
+from lerobot_qwenvla.serving.wire.messages import Observation
 
 FPS = 10
 

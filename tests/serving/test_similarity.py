@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lerobot_qwenvla.serving.messages import Observation
 from lerobot_qwenvla.serving.similarity import difference
+from lerobot_qwenvla.serving.wire.messages import Observation
 
 
 def observation(height: int = 64, width: int = 64, seed: int = 0) -> Observation:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable
 from grpc import StatusCode
 from lerobot.transport import services_pb2
 
-from lerobot_qwenvla.serving.refusal import Refusal
+from lerobot_qwenvla.serving.wire.refusal import Refusal
 
 # LeRobot's client sends pieces of 2 MB.
 MAX_PIECES = 64

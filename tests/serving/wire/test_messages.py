@@ -8,7 +8,7 @@ import pytest
 import torch
 from lerobot.async_inference.helpers import RemotePolicyConfig, TimedAction, TimedObservation
 
-from lerobot_qwenvla.serving.messages import read_observation, read_setup, write_actions
+from lerobot_qwenvla.serving.wire.messages import read_observation, read_setup, write_actions
 from tests.serving.clients import setup as pickled_setup
 from tests.serving.conftest import NAMES
 from tests.serving.hostile_payloads import wrong_observations, wrong_setups

@@ -14,7 +14,7 @@ from lerobot.utils.constants import OBS_IMAGES, OBS_STATE
 
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.observation import TokenGrid
-from lerobot_qwenvla.serving.pickles import Array, Record, read_pickle
+from lerobot_qwenvla.serving.wire.pickles import Array, Record, read_pickle
 
 # What a client may say in the place of the path of the policy.
 SERVED = "served"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from lerobot.async_inference.helpers import RemotePolicyConfig, TimedObservation
 
-from lerobot_qwenvla.serving.pickles import DTYPES, Array, Record, read_pickle
+from lerobot_qwenvla.serving.wire.pickles import DTYPES, Array, Record, read_pickle
 from tests.serving.hostile_payloads import executing, malformed
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
