@@ -11,6 +11,8 @@ from grpc import StatusCode
 from lerobot.transport.utils import grpc_channel_options
 
 MIN_TOKEN = 16  # characters
+# gRPC would wait up to two minutes before it looks again for a server that was gone.
+RECONNECT = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1_000)]
 
 
 def is_loopback(host: str) -> bool:
@@ -80,7 +82,7 @@ def open_channel(
     """
     if token_file is not None and tls_certificate is None:
         raise ValueError("a token is sent over TLS only: pass --tls_certificate, too")
-    channel_options = grpc_channel_options(**options)
+    channel_options = [*grpc_channel_options(**options), *RECONNECT]
     if tls_certificate is None:
         return grpc.insecure_channel(address, channel_options)
     credentials = grpc.ssl_channel_credentials(tls_certificate.read_bytes())

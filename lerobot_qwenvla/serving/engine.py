@@ -63,7 +63,7 @@ class Engine:
         seed: int = 0,
         rtc: RTCConfig | None = None,
     ) -> None:
-        """`rtc` makes a chunk continue the one that is running; None decides anew."""
+        """The preprocessor works on the CPU; `rtc` makes a chunk continue the running one, None decides anew."""
         self.policy, self.preprocessor, self.postprocessor = policy.eval(), preprocessor, postprocessor
         self.seed = seed
         self.memory = policy.perception.memory
@@ -77,9 +77,9 @@ class Engine:
             ValueError: It can't be loaded as this config says.
         """
         policy = QwenVLAPolicy.from_pretrained(path, config=config)
-        processors = make_pre_post_processors(
-            config, path, preprocessor_overrides={"device_processor": {"device": config.device}}
-        )
+        # On a GPU every observation would wait for the decision that is being made there.
+        overrides = {"device_processor": {"device": "cpu"}}
+        processors = make_pre_post_processors(config, path, preprocessor_overrides=overrides)
         return cls(policy, *processors, **settings)
 
     def warm_up(self) -> None:
@@ -152,7 +152,7 @@ class Engine:
         keys = [[self.seed, each.observation.timestep] for each in sightings]
         noise = draw(keys, 1, model.chunk_shape, model.device).noise
         states = [each.state for each in sightings]
-        state = None if states[0] is None else torch.cat(states)
+        state = None if states[0] is None else torch.cat(states).to(model.device)
         chunk = model.sample(self._features(sightings), state, noise, steering=self._steering(questions))
         actions = self.postprocessor(chunk).float().cpu().numpy()
         return [
@@ -162,10 +162,13 @@ class Engine:
 
     def _features(self, sightings: list[Sighting]) -> Features:
         windows = {camera: [each.windows[camera][0] for each in sightings] for camera in sightings[0].windows}
+        device = self.policy.model.device
+        for frame in (frame for rows in windows.values() for row in rows for frame in row):
+            frame.image = None if frame.image is None else frame.image.to(device)
         instructions = [each.instruction for each in sightings]
         readings = instructions + [HIDDEN_INSTRUCTION] * (len(sightings) * self.policy.model.is_guided)
         pictures = self.memory.encode(windows, readings)
-        return Features(pictures, self.memory.words(readings, self.policy.model.device))
+        return Features(pictures, self.memory.words(readings, device))
 
     def _steering(self, questions: list[Question]) -> Steering | None:
         length = self._guide_length(questions[0])

@@ -5,6 +5,7 @@ server sends, which can run anything: connect to servers you trust, and elsewher
 """
 
 import logging
+import pickle
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ from lerobot_qwenvla.serving.wire.messages import SERVED
 
 logger = logging.getLogger(__name__)
 
-SEND_S, ANSWER_S = 2.0, 60.0
+SEND_S, ANSWER_S = 2.0, 30.0
 RETRY_S = 0.2
 # A server that does not know this connection has been started anew.
 LOST = {StatusCode.UNAVAILABLE, StatusCode.FAILED_PRECONDITION, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED}
@@ -72,7 +73,10 @@ class PatientRobotClient(RobotClient):
         return not self._is_lost.is_set() and super()._ready_to_send_observation()
 
     def _lost(self, error: grpc.RpcError) -> None:
-        """Returns when the server is back, or the client is to stop."""
+        """Returns when the server is back, or the client is to stop.
+
+        Not by `start`, which would make a client go on that is being stopped.
+        """
         if not self.running:
             return
         self._is_lost.set()
@@ -81,12 +85,16 @@ class PatientRobotClient(RobotClient):
         logger.warning("Lost the policy server (%s); no more actions until it is back", _say(error))
         until_s = time.monotonic() + self.config.reconnect_s
         while self.running and time.monotonic() < until_s:
-            if self.start():
+            try:
+                self.stub.Ready(services_pb2.Empty())
+                self.stub.SendPolicyInstructions(services_pb2.PolicySetup(data=pickle.dumps(self.policy_config)))
+            except grpc.RpcError:
+                self.shutdown_event.wait(RETRY_S)
+            else:
                 self.must_go.set()
                 self._is_lost.clear()
                 logger.warning("The policy server is back: a new session")
                 return
-            time.sleep(RETRY_S)
         if self.running:
             self.failure = (
                 f"the policy server at {self.server_address} is gone ({_say(error)}) and was not back after "
