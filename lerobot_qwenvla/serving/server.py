@@ -114,11 +114,12 @@ def make_server(service: PolicyService, config: PolicyServerConfig) -> tuple[grp
     interceptors = [TokenCheck(read_token(config.token_file))] if config.token_file else []
     server = grpc.aio.server(
         interceptors=interceptors,
-        maximum_concurrent_rpcs=8 * config.max_clients + 64,
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_SIZE),
             ("grpc.max_send_message_length", MAX_MESSAGE_SIZE),
             ("grpc.so_reuseport", 0),  # a second server on the same port would take half of the clients
+            # Of a connection; of all together there is no limit, which one client could exhaust for the others.
+            ("grpc.max_concurrent_streams", 16),
             # A client whose machine is gone says no goodbye.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 10_000),

@@ -117,6 +117,14 @@ def attacks(marker: Path) -> Iterator[tuple[str, Attack]]:
         ),
     )
 
+    def flood(client: Client) -> None:
+        asked = [client.stub.GetActions.future(services_pb2.Empty(), timeout=HUNG_S) for _ in range(100)]
+        [*refused] = (error for each in asked if (error := each.exception()))
+        if len(refused) >= len(asked) - 1:  # one may wait
+            raise refused[0]
+
+    yield "100 requests for actions at once", flood
+
     def left_open(first: list[services_pb2.Observation]) -> Attack:
         def attack(client: Client) -> None:
             over = threading.Event()

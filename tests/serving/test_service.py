@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 from lerobot.async_inference.helpers import RemotePolicyConfig, TimedObservation
+from lerobot.policies.rtc import RTCConfig
 from lerobot.transport import services_pb2
 
 from lerobot_qwenvla.serving import service
@@ -99,6 +100,21 @@ def test_clients_at_once_get_what_each_gets_alone(address, declared, make_values
         together = list(clients.map(play, range(len(patterns))))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_a_running_chunk_is_continued(make_engine, declared, make_values):
+    """Over a protocol that knows nothing of it: the server knows what it sent, and the timestep what was performed."""
+
+    def distance(engine) -> float:
+        with running(engine) as address, Client(address) as client:
+            client.start(declared)
+            client.show(0, make_values(0))
+            first = as_array(client.actions())
+            client.show(3, make_values(3), must_go=True)
+            second = as_array(client.actions())
+        return float(np.abs(second[:3] - first[3:]).mean())
+
+    assert distance(make_engine(rtc=RTCConfig(execution_horizon=6))) < 0.7 * distance(make_engine())
 
 
 def test_what_is_similar_waits_and_what_is_not_does_not(client, make_values, address):
