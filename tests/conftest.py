@@ -150,3 +150,16 @@ def make_batch() -> Callable[..., dict]:
         return preprocessor(default_collate([timed[row] for row in rows]))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(make_trainee, pixel_dataset, tmp_path_factory) -> Path:
+    """A small checkpoint, as lerobot-train writes it."""
+    from lerobot.policies.factory import make_pre_post_processors
+
+    folder = tmp_path_factory.mktemp("policy") / "checkpoint"
+    policy = make_trainee(pixel_dataset)
+    policy.save_pretrained(folder)
+    for processor in make_pre_post_processors(policy.config, dataset_stats=pixel_dataset.meta.stats):
+        processor.save_pretrained(folder)
+    return folder

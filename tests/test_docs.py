@@ -56,7 +56,8 @@ def run_here(command: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
         signal.signal(signal.SIGTERM, handler)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# Servers run until they are stopped: tests/serving/test_async_docs.py.
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "async.md"], ids=lambda page: page.name)
 def test_every_command_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if page.name in RECORDINGS:

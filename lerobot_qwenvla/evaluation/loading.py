@@ -7,7 +7,7 @@ from typing import Any
 
 import draccus
 from draccus.utils import DraccusException
-from lerobot.configs import PreTrainedConfig, parser
+from lerobot.configs import PreTrainedConfig
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.train import TRAIN_CONFIG_NAME, TrainPipelineConfig
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
@@ -20,6 +20,7 @@ from lerobot.processor import PolicyProcessorPipeline
 from lerobot.utils.constants import ACTION
 
 from lerobot_qwenvla.evaluation.selection import select_episodes
+from lerobot_qwenvla.policy.checkpoint import config_of_path, read_config
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 
 
@@ -66,7 +67,7 @@ def load(config: SubjectConfig, **settings: Any) -> Subject:
     Raises:
         ValueError: Policy, dataset or options don't fit each other.
     """
-    policy_config, path = _policy_config()
+    policy_config, path = config_of_path()
     for name, value in settings.items():
         setattr(policy_config, name, value)
     meta = _metadata(config.dataset)
@@ -80,7 +81,7 @@ def load_checkpoint(checkpoint: Path, source: DatasetConfig, episodes: list[int]
     Raises:
         ValueError: Policy and dataset don't fit each other.
     """
-    policy_config = _read_policy_config(str(checkpoint), [])
+    policy_config = read_config(str(checkpoint))
     policy_config.compile_model = False
     return _load(policy_config, str(checkpoint), source, _metadata(source), episodes, f"episodes {episodes}")
 
@@ -123,25 +124,6 @@ def _load(
         video_backend=source.video_backend,
     )
     return Subject(path, policy, preprocessor, postprocessor, dataset, episodes, which)
-
-
-def _policy_config() -> tuple[QwenVLAConfig, str]:
-    path = parser.get_path_arg("policy")
-    if not path:
-        raise ValueError("pass --policy.path=CHECKPOINT, the pretrained_model folder or Hub name of a qwenvla policy")
-    return _read_policy_config(path, parser.get_cli_overrides("policy")), path
-
-
-def _read_policy_config(path: str, overrides: list[str]) -> QwenVLAConfig:
-    try:
-        config = PreTrainedConfig.from_pretrained(path, cli_overrides=overrides)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--policy.path={path}: {error}") from error
-    if not isinstance(config, QwenVLAConfig):
-        raise ValueError(f"--policy.path={path}: a {config.type} policy; only qwenvla can be evaluated")
-    config.pretrained_path = Path(path)
-    config.validate_settings()
-    return config
 
 
 def _metadata(source: DatasetConfig) -> LeRobotDatasetMetadata:

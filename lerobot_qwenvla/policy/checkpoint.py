@@ -1,16 +1,46 @@
 """What a checkpoint holds, and whether it is of the policy that is loaded from it."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.constants import CONFIG_NAME
-from lerobot.configs import PreTrainedConfig
+from lerobot.configs import PreTrainedConfig, parser
 from torch import nn
 
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 
 logger = logging.getLogger(__name__)
+
+
+def config_of_path() -> tuple[QwenVLAConfig, str]:
+    """The config of the checkpoint that a command was given as `--policy.path`, with its overrides, and that path.
+
+    Raises:
+        ValueError: There is none, it can't be read, or a setting is out of its range.
+    """
+    path = parser.get_path_arg("policy")
+    if not path:
+        raise ValueError("pass --policy.path=CHECKPOINT, the pretrained_model folder or Hub name of a qwenvla policy")
+    return read_config(path, parser.get_cli_overrides("policy")), path
+
+
+def read_config(path: str, overrides: Sequence[str] = ()) -> QwenVLAConfig:
+    """The config of a checkpoint, with settings of the command line ("--name=value") in place of its own.
+
+    Raises:
+        ValueError: It can't be read, or a setting is out of its range.
+    """
+    try:
+        config = PreTrainedConfig.from_pretrained(path, cli_overrides=list(overrides))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--policy.path={path}: {error}") from error
+    if not isinstance(config, QwenVLAConfig):
+        raise ValueError(f"--policy.path={path}: a {config.type} policy; a qwenvla policy is needed")
+    config.pretrained_path = Path(path)
+    config.validate_settings()
+    return config
 
 
 def expect_no_backbone(policy: nn.Module, incompatible_keys: Any) -> None:

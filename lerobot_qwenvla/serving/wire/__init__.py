@@ -1,0 +1,1 @@
+"""What travels between a client and the server: read without running it, checked, refused in words."""

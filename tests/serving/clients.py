@@ -1,0 +1,122 @@
+"""A server in a thread, and a client that does what LeRobot's does, one call at a time."""
+
+import asyncio
+import pickle
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+from lerobot.async_inference.helpers import RemotePolicyConfig, TimedAction, TimedObservation
+from lerobot.transport import services_pb2, services_pb2_grpc
+from lerobot.transport.utils import grpc_channel_options, send_bytes_in_chunks
+
+from lerobot_qwenvla.serving import server
+from lerobot_qwenvla.serving.engine import Engine
+from lerobot_qwenvla.serving.server import PolicyServerConfig
+
+EMPTY = services_pb2.Empty()
+TIMEOUT_S = 30
+
+
+@contextmanager
+def running(engine: Engine, path: str = "checkpoint", **options: Any) -> Iterator[str]:
+    """A server of its own in a thread; its address."""
+    started, addresses, problem = threading.Event(), [], []
+    handle: dict[str, Any] = {}
+
+    def run() -> None:
+        async def main() -> None:
+            handle.update(loop=asyncio.get_running_loop(), stop=asyncio.Event())
+
+            def ready(port: int) -> None:
+                addresses.append(f"127.0.0.1:{port}")
+                started.set()
+
+            await server.serve(engine, PolicyServerConfig(**{"port": 0, **options}), path, handle["stop"], ready)
+
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            problem.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait(TIMEOUT_S)
+    try:
+        if problem:
+            raise problem[0]
+        yield addresses[0]
+    finally:
+        if not problem:
+            handle["loop"].call_soon_threadsafe(handle["stop"].set)
+        thread.join(TIMEOUT_S)
+
+
+def features(names: Iterable[str], picture_shape: tuple[int, int, int], camera: str = "screen") -> dict[str, Any]:
+    """As LeRobot's client declares a robot's."""
+    names = list(names)
+    return {
+        "observation.state": {"dtype": "float32", "shape": (len(names),), "names": names},
+        f"observation.images.{camera}": {
+            "dtype": "image",
+            "shape": picture_shape,
+            "names": ["height", "width", "channels"],
+            "info": {"is_depth_map": False},
+        },
+    }
+
+
+def setup(declared: dict[str, Any], *, path: str = "served", actions: int = 1000) -> bytes:
+    return pickle.dumps(RemotePolicyConfig("qwenvla", path, declared, actions, "cpu"))
+
+
+def pieces(data: bytes) -> Iterator[services_pb2.Observation]:
+    return send_bytes_in_chunks(data, services_pb2.Observation)
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, address: str, channel: grpc.Channel | None = None) -> None:
+        # Else all clients of a process share a connection, and are one to the server.
+        options = [*grpc_channel_options(enable_retries=False), ("grpc.use_local_subchannel_pool", 1)]
+        self.channel = channel or grpc.insecure_channel(address, options)
+        self.stub = services_pb2_grpc.AsyncInferenceStub(self.channel)
+
+    def start(self, declared: dict[str, Any], **arguments: Any) -> "Client":
+        self.stub.Ready(EMPTY, timeout=TIMEOUT_S)
+        data = setup(declared, **arguments)
+        self.stub.SendPolicyInstructions(services_pb2.PolicySetup(data=data), timeout=TIMEOUT_S)
+        return self
+
+    def show(
+        self, timestep: int, values: dict[str, Any], must_go: bool = False, timestamp_s: float | None = None
+    ) -> None:
+        timestamp_s = time.time() if timestamp_s is None else timestamp_s
+        data = pickle.dumps(TimedObservation(timestamp_s, timestep, values, must_go))
+        self.stub.SendObservations(pieces(data), timeout=TIMEOUT_S)
+
+    def actions(self) -> list[TimedAction]:
+        """Of one call; none where the server has nothing to decide about."""
+        data = self.stub.GetActions(EMPTY, timeout=TIMEOUT_S).data
+        return pickle.loads(data) if data else []
+
+    def close(self) -> None:
+        self.channel.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def as_array(actions: list[TimedAction]) -> np.ndarray:
+    """(n, A)"""
+    return np.stack([action.get_action().numpy() for action in actions])
