@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import gymnasium as gym
 import numpy as np
 
-from lerobot_qwenvla.devices.input_state import input_state
+from lerobot_qwenvla.devices.executor import ExecutionConfig, Executor
 from lerobot_qwenvla.miniworld.controls import Controls, decode_controls
 from lerobot_qwenvla.miniworld.tasks import NEW_PAIRS, NEW_WORDS, RECORDED, WRONG_OBJECT, find_task
 from lerobot_qwenvla.miniworld.worlds import world_class
@@ -44,6 +44,7 @@ class MiniworldEnv(gym.Env):
         canvas_h: int = 384,
         episode_length: int | None = None,
         variation: str = RECORDED,
+        execution: ExecutionConfig | None = None,
     ):
         """Build the world of a task.
 
@@ -53,6 +54,7 @@ class MiniworldEnv(gym.Env):
             canvas_h: Height of the screen in pixels.
             episode_length: Step budget; None keeps the one of the stock world.
             variation: One in `tasks.VARIATIONS`.
+            execution: How actions become what is held; None for the defaults.
 
         Raises:
             ValueError: Unknown task or variation, or a canvas or budget that is too small.
@@ -76,7 +78,7 @@ class MiniworldEnv(gym.Env):
         )
         self._known, self._variation = known, variation
         self._screen = np.zeros((canvas_h, canvas_w, 3), dtype=np.uint8)
-        self._input_state = np.zeros(len(CHANNELS), dtype=np.float32)
+        self._executor = Executor(execution)
         lowest = np.zeros(len(CHANNELS), dtype=np.float32)
         lowest[: len(MOUSE_CHANNELS)] = -1.0
         self.action_space = gym.spaces.Box(lowest, np.ones_like(lowest))
@@ -118,7 +120,7 @@ class MiniworldEnv(gym.Env):
         """Start an episode; the same seed gives the same world."""
         super().reset(seed=seed)
         self._screen, _ = self.world.reset(seed=seed)
-        self._input_state = np.zeros(len(CHANNELS), dtype=np.float32)
+        self._executor.reset()
         self.task_description = self._instruction()
         return self._observation(), {"is_success": False}
 
@@ -128,8 +130,7 @@ class MiniworldEnv(gym.Env):
         Raises:
             ValueError: The action has the wrong shape or holds a value that is not finite.
         """
-        self._input_state = input_state(action)
-        controls = decode_controls(self._input_state)
+        controls = decode_controls(self._executor.perform(action))
         self._move(controls)
         self._screen, reward, terminated, truncated, _ = self.world.step(self._hand_action(controls))
         # Some worlds also end an episode for a failure, then without a reward.
@@ -153,7 +154,7 @@ class MiniworldEnv(gym.Env):
         return sentence.format(goal=other if self._variation == WRONG_OBJECT else goal)
 
     def _observation(self) -> dict:
-        return {"pixels": {"screen": self._screen}, "agent_pos": self._input_state.copy()}
+        return {"pixels": {"screen": self._screen}, "agent_pos": self._executor.state.copy()}
 
     def _move(self, controls: Controls) -> None:
         if controls.turn_deg:
