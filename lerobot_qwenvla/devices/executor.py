@@ -74,14 +74,17 @@ class Executor:
         self.state = state
         return state
 
-    def let_go(self) -> np.ndarray:
-        """State with all buttons and keys up and the mouse where it is.  # (len(channels),) float32
+    def hold(self) -> np.ndarray:
+        """State while no new action comes: as before, but a movement is made only once.  # (len(channels),) float32"""
+        if self.channels[:N_MOUSE] != MOUSE_CHANNELS:
+            self.state = self.state.copy()
+            self.state[:N_MOUSE] = 0
+        return self.state
 
-        A mouse that tells movements moves no more.
-        """
+    def let_go(self) -> np.ndarray:
+        """State with all buttons and keys up and the mouse where it is.  # (len(channels),) float32"""
         state = np.zeros_like(self.state)
-        if self.channels[:N_MOUSE] == MOUSE_CHANNELS:
-            state[:N_MOUSE] = self.state[:N_MOUSE]
+        state[:N_MOUSE] = self.hold()[:N_MOUSE]
         self.state = state
         return state
 
@@ -137,9 +140,8 @@ class RealTimeExecutor:
             if last_sent_s is None:
                 return self._executor.state
             self.stalled_ticks += 1
-            if self._clock() - last_sent_s >= self._stall_s:
-                return self._executor.let_go()
-            return self._executor.state
+            is_stalled = self._clock() - last_sent_s >= self._stall_s
+            return self._executor.let_go() if is_stalled else self._executor.hold()
 
     def let_go(self) -> np.ndarray:
         """All buttons and keys up; what was sent and not yet performed is forgotten.  # (len(channels),) float32"""

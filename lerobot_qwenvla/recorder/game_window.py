@@ -2,8 +2,8 @@
 
 import enum
 
+from lerobot_qwenvla.devices.input_log import InputLog, canvas_position
 from lerobot_qwenvla.miniworld.screen_window import ScreenWindow
-from lerobot_qwenvla.recorder.input_log import InputLog, canvas_position
 
 
 class Wish(enum.Enum):
