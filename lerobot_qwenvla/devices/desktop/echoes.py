@@ -45,13 +45,18 @@ class Echoes:
             return any(what[0] == channel for _, what in self._sent)
 
     def is_own_move(self, position_px: tuple[int, int]) -> bool:
-        """Whether the mouse, just heard to be at a position, is where this program sent it, give or take a bump."""
+        """Whether the mouse, just heard to be at a position, was sent there by this program."""
         with self._lock:
-            if self._forget(position_px):
-                return True
-            if self._mouse_px is None:
-                self._mouse_px = position_px
-            return max(abs(at - own) for at, own in zip(position_px, self._mouse_px, strict=True)) <= STEADY_PX
+            return self._forget(position_px)
+
+    def is_bump(self, position_px: tuple[int, int]) -> bool:
+        """Whether the mouse, moved by other hands, is still about where this program, if it ever did, left it."""
+        with self._lock:
+            left_px = self._mouse_px
+        return (
+            left_px is not None
+            and max(abs(at - own) for at, own in zip(position_px, left_px, strict=True)) <= STEADY_PX
+        )
 
     def _remember(self, what: tuple) -> None:
         self._drop_old()

@@ -80,11 +80,13 @@ class DesktopListener:
     # What pynput calls. Where `injected` is known, it is true of what any program has sent.
 
     def _on_move(self, x: float, y: float, injected: bool) -> None:
-        if injected or self._echoes.is_own_move((round(x), round(y))):
+        position_px = (round(x), round(y))
+        if injected or self._echoes.is_own_move(position_px):
             return
         with self._lock:
             self._log.move_mouse(self._box().to_canvas(x, y, self._canvas_px))
-        self._on_input()
+        if not self._echoes.is_bump(position_px):
+            self._on_input()
 
     def _on_click(self, x: float, y: float, button, is_down: bool, injected: bool) -> None:
         name = button_name(button)

@@ -21,7 +21,7 @@ class Box:
 
     def to_canvas(self, x: float, y: float, canvas_px: tuple[int, int]) -> tuple[int, int]:
         """Canvas pixel (x, y) under a position on the screen, or the nearest one to a position outside."""
-        inside = (x - self.left, y - self.top)
+        inside = (x + 0.5 - self.left, y + 0.5 - self.top)  # the middle of the pixel
         scaled = (int(at * size // own) for at, size, own in zip(inside, canvas_px, self.size_px, strict=True))
         return tuple(min(max(at, 0), size - 1) for at, size in zip(scaled, canvas_px, strict=True))
 

@@ -1,7 +1,6 @@
 """A desktop with a game in a window."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -45,8 +44,9 @@ class Game:
 
 
 def wait_until(find):
+    """What `find` finds, once it is neither None nor False."""
     deadline_s = time.monotonic() + LONGEST_WAIT_S
-    while not (found := find()):
+    while (found := find()) is None or found is False:
         assert time.monotonic() < deadline_s
         time.sleep(0.005)
     return found

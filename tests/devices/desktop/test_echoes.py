@@ -45,8 +45,13 @@ def test_what_never_came_back_is_forgotten(echoes, clock):
 def test_a_bump_is_no_hand_but_a_way_is(echoes):
     echoes.expect_move((100, 100))
     assert echoes.is_own_move((100, 100))
-    assert echoes.is_own_move((100 + STEADY_PX, 100))
-    assert not echoes.is_own_move((100 + STEADY_PX + 1, 100))
+    assert not echoes.is_own_move((101, 100))
+    assert echoes.is_bump((100 + STEADY_PX, 100))
+    assert not echoes.is_bump((100 + STEADY_PX + 1, 100))
+
+
+def test_a_mouse_that_was_never_sent_anywhere_is_a_persons(echoes):
+    assert not echoes.is_bump((0, 0))
 
 
 def test_moves_come_back_in_any_number_of_steps(echoes):
@@ -57,4 +62,4 @@ def test_moves_come_back_in_any_number_of_steps(echoes):
 
 def test_a_hand_that_moves_bit_by_bit_is_noticed(echoes):
     echoes.expect_move((100, 100))
-    assert [echoes.is_own_move((100 + x, 100)) for x in (0, 3, 6)] == [True, True, False]
+    assert [echoes.is_bump((100 + x, 100)) for x in (0, 3, 6)] == [True, True, False]

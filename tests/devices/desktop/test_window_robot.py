@@ -64,7 +64,7 @@ def test_the_mouse_goes_to_its_place_before_it_clicks(robot, game):
 
 def test_it_sees_the_window_and_what_it_holds(robot):
     send(robot, mouse=(0.25, 0.0), keys={"w"})
-    observation = wait_until(lambda: (o := robot.get_observation())["key.w.vel"] and o)
+    observation = wait_until(lambda: o if (o := robot.get_observation())["key.w.vel"] else None)
     assert observation["mouse.x.vel"] == 0.25
     assert observation.keys() == robot.observation_features.keys()
     assert observation["screen"].shape == (48, 64, 3)
@@ -110,7 +110,8 @@ def test_the_hotkey_hands_over_and_back(robot, game, screen):
     screen.do("key F9")
     wait_until(lambda: robot.is_in_a_persons_hands)
     screen.do(f"keydown e mousemove {LEFT + WIDTH // 4} {TOP + HEIGHT // 2}")
-    persons = wait_until(lambda: (o := robot.get_observation())["key.e.vel"] and o["mouse.x.vel"] < -0.4 and o)
+    persons = wait_until(lambda: o if (o := robot.get_observation())["key.e.vel"] else None)
+    persons = wait_until(lambda: o if (o := robot.get_observation())["mouse.x.vel"] < -0.4 else None)
     assert persons["mouse.x.vel"] == pytest.approx(-0.5, abs=0.05)
     screen.do("keyup e key F9")
     wait_until(lambda: not robot.is_in_a_persons_hands)

@@ -1,6 +1,6 @@
 """A game of one window: it draws, and writes down when it gets which input.
 
-    python x_game.py TITLE LEFT TOP WIDTH HEIGHT
+python x_game.py TITLE LEFT TOP WIDTH HEIGHT
 """
 
 import json
