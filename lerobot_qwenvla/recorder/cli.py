@@ -1,4 +1,4 @@
-"""`qwenvla-record`: records episodes of a player, one folder per episode, named by its seed."""
+"""`qwenvla-record`: records episodes of a player, or of any window; one folder per episode."""
 
 import contextlib
 import json
@@ -12,18 +12,26 @@ from draccus.utils import DraccusException
 from tqdm import tqdm
 from yaml import YAMLError
 
+from lerobot_qwenvla.devices.desktop.support import NoDesktopError
 from lerobot_qwenvla.miniworld.environment import FPS, MiniworldEnv
 from lerobot_qwenvla.miniworld.worlds import NoDisplayError, OpenGLMissingError, use_display
 from lerobot_qwenvla.recorder.game_window import GameWindow
 from lerobot_qwenvla.recorder.human import HUMAN, EpisodeDiscardedError, HumanPlayer, SessionEndedError
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player
 from lerobot_qwenvla.recorder.record import record_episode
-from recordings_to_lerobot.recordings.find import META_FILE
+from lerobot_qwenvla.recorder.window_cli import WindowRecordConfig, record_window
+from recordings_to_lerobot.recording import META_FILE
+
+# What the user can repair.
+REPAIRABLE = (DraccusException, YAMLError, ValueError, OSError, OpenGLMissingError, NoDisplayError, NoDesktopError)
 
 
 @dataclass
 class RecordConfig:
-    """Records episodes of Miniworld; episodes that are there already are skipped."""
+    """Records episodes of Miniworld; episodes that are there already are skipped.
+
+    With `--window` or `--region` it records the desktop instead: `qwenvla-record --window --help`.
+    """
 
     # Folder for the episodes; it is made if it does not exist.
     output: Path
@@ -127,9 +135,11 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = [_with_underscores(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     try:
-        config = draccus.parse(RecordConfig, args=arguments, prog="qwenvla-record")
-        print(record(config))
-    except (DraccusException, YAMLError, ValueError, OSError, OpenGLMissingError, NoDisplayError) as error:
+        if any(argument.startswith(("--window", "--region")) for argument in arguments):
+            print(record_window(draccus.parse(WindowRecordConfig, args=arguments, prog="qwenvla-record --window")))
+        else:
+            print(record(draccus.parse(RecordConfig, args=arguments, prog="qwenvla-record")))
+    except REPAIRABLE as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
