@@ -1,5 +1,6 @@
 """The pages of docs/ do what they say: every command runs, in the order of the page, every example is valid."""
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -11,12 +12,15 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from recordings_to_lerobot.recordings.events import read_events
+from tests.virtual_screen import Game, virtual_desktop
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 SCRIPTS = {script.name: script for script in entry_points(group="console_scripts")}
 # What needs the Hub ends, where there is none, with one line that says so.
 NEEDS_HUB = "recordings-to-lerobot push"
+# Plays and records a window of the desktop.
+NEEDS_DESKTOP = "devices.md"
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -43,7 +47,17 @@ def run_here(command: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
         signal.signal(signal.SIGTERM, handler)
 
 
+@pytest.fixture
+def desktop(page, tmp_path_factory):
+    if page.name == NEEDS_DESKTOP:
+        with virtual_desktop(tmp_path_factory.mktemp("screen")), contextlib.closing(Game()):
+            yield
+    else:
+        yield
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.usefixtures("desktop")
 def test_every_command_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for command in [command for block in blocks(page, "bash") for command in commands(block)]:

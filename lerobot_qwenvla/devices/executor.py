@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lerobot_qwenvla.devices.input_state import PRESSED_ABOVE, checked_action
-from recordings_to_lerobot.action_schema import CHANNELS, MOUSE_CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS, MOUSE_CHANNELS
 
 N_MOUSE = len(MOUSE_CHANNELS)
 # So many ticks without an action, and whoever sends them has stalled.

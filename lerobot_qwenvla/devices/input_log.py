@@ -5,7 +5,7 @@ from collections.abc import Callable
 from lerobot_qwenvla.devices.clock import now
 from lerobot_qwenvla.devices.input_device import InputEvent
 from lerobot_qwenvla.devices.window_keys import code_of_symbol
-from recordings_to_lerobot.action_schema import BUTTON_BITS
+from recordings_to_lerobot.actions.channels import BUTTON_BITS
 
 
 def canvas_position(x: int, y: int, window_px: tuple[int, int], canvas_px: tuple[int, int]) -> tuple[int, int]:

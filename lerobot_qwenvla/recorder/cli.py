@@ -20,7 +20,7 @@ from lerobot_qwenvla.recorder.human import HUMAN, EpisodeDiscardedError, HumanPl
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player
 from lerobot_qwenvla.recorder.record import record_episode
 from lerobot_qwenvla.recorder.window_cli import WindowRecordConfig, record_window
-from recordings_to_lerobot.recording import META_FILE
+from recordings_to_lerobot.recordings.find import META_FILE
 
 # What the user can repair.
 REPAIRABLE = (DraccusException, YAMLError, ValueError, OSError, OpenGLMissingError, NoDisplayError, NoDesktopError)

@@ -5,7 +5,8 @@ import numpy as np
 from lerobot_qwenvla.devices.clock import ticks_of_ms
 from lerobot_qwenvla.devices.input_device import InputEvent
 from lerobot_qwenvla.devices.intention import Intention
-from recordings_to_lerobot.action_schema import BUTTON_BITS, KEY_CODES
+from recordings_to_lerobot.actions.channels import BUTTON_BITS
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 
 REPEAT_AFTER_MS = 500
 REPEAT_EVERY_MS = 33

@@ -8,7 +8,7 @@ import av
 from filelock import FileLock, Timeout
 
 from lerobot_qwenvla.recorder.recording_writer import LOCK_FILE, publish
-from recordings_to_lerobot.recording import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE, VIDEO_FILE
+from recordings_to_lerobot.recordings.find import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE, VIDEO_FILE
 
 TICK_BYTES = 8
 

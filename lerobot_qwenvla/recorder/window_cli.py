@@ -58,15 +58,24 @@ def record_window(config: WindowRecordConfig) -> str:
         print(f"Finished {folder}, over which the recorder was killed.")
     with contextlib.closing(ScreenRegion(config.window, config.region)) as region:
         session = WindowSession(region, config.fps, config.hotkey, config.idle_s)
-        # Ctrl-C and a polite kill end the episode where it is, whole.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: session.ended.set())
-        with session.listener:
+        with session.listener, _end_by_signal(session):
             frames = list(_record_episodes(config, session))
     return (
         f"Recorded {len(frames)} episodes, {sum(frames) / config.fps / 60:.1f} minutes, in {config.output}; "
         f"{session.n_dropped} frames were dropped."
     )
+
+
+@contextlib.contextmanager
+def _end_by_signal(session: WindowSession) -> Iterator[None]:
+    """Ctrl-C and a polite kill end the episode where it is, whole."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: session.ended.set()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _record_episodes(config: WindowRecordConfig, session: WindowSession) -> Iterator[int]:

@@ -1,9 +1,10 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lerobot_qwenvla.devices.commands import Move, Press, commands_between
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, action_vector, channel_names
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, channel_names
+from recordings_to_lerobot.actions.encoding import action_vector
 
 states = st.builds(
     action_vector,
@@ -13,6 +14,7 @@ states = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(states, states)
 def test_the_commands_lead_from_one_state_to_the_other(before, after):
     state = before.copy()

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lerobot_qwenvla.devices.executor import STALL_TICKS, ExecutionConfig, Executor, RealTimeExecutor
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, action_vector, channel_names
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, channel_names
+from recordings_to_lerobot.actions.encoding import action_vector
 
 W = CHANNEL_INDEX["key.w"]
 PERIOD_S = 0.1
@@ -57,6 +58,7 @@ def test_a_held_key_does_not_flutter_around_the_threshold():
     assert held == [0, 1, 1, 1, 0, 0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), max_size=30), st.floats(0, 0.5), st.floats(0.5, 1))
 def test_hysteresis_only_ever_removes_changes(values, release_below, press_above):
     def changes(config):

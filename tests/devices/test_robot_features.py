@@ -3,7 +3,8 @@ import pytest
 from lerobot.utils.feature_utils import hw_to_dataset_features
 
 from lerobot_qwenvla.devices.robot_features import features_of, values_of, vector_of
-from recordings_to_lerobot.action_schema import CHANNELS, action_vector
+from recordings_to_lerobot.actions.channels import CHANNELS
+from recordings_to_lerobot.actions.encoding import action_vector
 
 
 def test_lerobot_makes_one_vector_of_all_channels_in_their_order():

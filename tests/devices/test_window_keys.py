@@ -1,7 +1,7 @@
 import pytest
 
 from lerobot_qwenvla.devices.window_keys import code_of_symbol
-from recordings_to_lerobot.action_schema import KEY_CODES
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 
 SYMBOLS = {
     **{name: [name.upper()] for name in KEY_CODES},

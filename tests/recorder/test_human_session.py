@@ -12,7 +12,8 @@ import pytest
 import lerobot_qwenvla
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.miniworld.system_packages import WINDOW
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX, CHANNELS, normalize_px
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS
+from recordings_to_lerobot.actions.encoding import normalize_px
 from tests.virtual_screen import Screen
 
 pytestmark = pytest.mark.skipif(not WINDOW.is_there(), reason=WINDOW.remedy())

@@ -1,5 +1,6 @@
 """qwenvla-record --window on a real window of an X server, in processes of its own."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,13 +13,13 @@ import pytest
 
 import lerobot_qwenvla
 from recordings_to_lerobot import cli as converter
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX, normalize_px
-from recordings_to_lerobot.labelling import label_recording
-from recordings_to_lerobot.options import LabelOptions
-from recordings_to_lerobot.recording import read_recording
-from recordings_to_lerobot.video import check_video
-from tests.devices.desktop.conftest import BOX, Game, wait_until
-from tests.devices.desktop.conftest import screen as screen  # noqa: F401 (a fixture)
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX
+from recordings_to_lerobot.actions.encoding import normalize_px
+from recordings_to_lerobot.alignment.labels import label_recording
+from recordings_to_lerobot.alignment.options import LabelOptions
+from recordings_to_lerobot.recordings.recording import read_recording
+from recordings_to_lerobot.video.probe import check_video
+from tests.virtual_screen import BOX, Game, virtual_desktop, wait_until
 
 LEFT, TOP, WIDTH, HEIGHT = BOX
 FPS = 20
@@ -33,10 +34,15 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 @pytest.fixture(scope="module")
-def game(screen):  # noqa: F811
-    game = Game()
-    yield game
-    game.close()
+def screen(tmp_path_factory):
+    with virtual_desktop(tmp_path_factory.mktemp("screen")) as screen:
+        yield screen
+
+
+@pytest.fixture(scope="module")
+def game(screen):
+    with contextlib.closing(Game()) as game:
+        yield game
 
 
 class Recorder:
@@ -62,7 +68,7 @@ class Recorder:
 
     def stop(self, number=signal.SIGINT):
         self._process.send_signal(number)
-        out, err = self._process.communicate(timeout=30)
+        out, err = self._process.communicate(timeout=120)
         return self._process.returncode, out, err
 
 
@@ -73,14 +79,20 @@ def label(folder):
     return recording, label_recording(recording, LabelOptions())
 
 
-def test_labels_are_what_was_done_within_one_frame(screen, game, tmp_path):  # noqa: F811
+def keys_down(folder):
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return {event["vk"] for event in events if event["kind"] == "keydown"}
+
+
+def test_labels_are_what_was_done_within_one_frame(screen, game, tmp_path):
     recorder = Recorder(tmp_path / "recordings")
     recorder.wait_for_frames(5)
-    sent = []  # (seconds, channel, is held)
+    sent = []  # (began_s, ended_s, channel, value)
 
-    def do(commands, channel, is_held):
+    def do(commands, channel, value):
+        began_s = time.perf_counter()
         screen.do(commands)
-        sent.append((time.perf_counter(), channel, is_held))
+        sent.append((began_s, time.perf_counter(), channel, float(value)))
 
     for _ in range(3):
         do("keydown w", "key.w", True)
@@ -99,19 +111,17 @@ def test_labels_are_what_was_done_within_one_frame(screen, game, tmp_path):  # n
     assert (recording.meta.canvas_w, recording.meta.canvas_h) == (WIDTH, HEIGHT)
     assert recording.meta.task == "do as I do"
     frame_s = recording.frame_ticks / recording.meta.qpc_freq
-    for at_s, channel, is_held in sent:
-        # In the frame in which the command returned, or the one before, or the one after it.
-        row = int(np.searchsorted(frame_s, at_s)) - 1
-        values = rows.action[max(row - 1, 0) : row + 2, CHANNEL_INDEX[channel]]
-        assert np.isclose(values, float(is_held), atol=1e-6).any(), (channel, values)
-    for channel, times in (("key.w", 3), ("button.left", 3)):
+    for began_s, ended_s, channel, value in sent:
+        # In the frame in which it was done, or the one before, or the one after it.
+        first, last = np.searchsorted(frame_s, [began_s, ended_s]) - 1
+        labels = rows.action[max(first - 1, 0) : last + 2, CHANNEL_INDEX[channel]]
+        assert np.isclose(labels, value, atol=1e-6).any(), (channel, labels)
+    for channel in ("key.w", "button.left"):
         held = rows.action[:, CHANNEL_INDEX[channel]]
-        assert (np.diff(held, prepend=0.0) > 0).sum() == times
-        expected = sum(off - on for on, off in zip(*[[s for s, c, h in sent if c == channel and h is state] for state in (True, False)], strict=True))
-        assert held.sum() / FPS == pytest.approx(expected, abs=times * 2.5 / FPS)
+        assert (np.diff(held, prepend=0.0) > 0).sum() == 3
 
 
-def test_the_hotkey_parts_episodes_and_is_in_none(screen, game, tmp_path):  # noqa: F811
+def test_the_hotkey_parts_episodes_and_is_in_none(screen, game, tmp_path):
     recorder = Recorder(tmp_path, "--episodes=2")
     recorder.wait_for_frames(3)
     screen.do("key q key F9")
@@ -121,14 +131,11 @@ def test_the_hotkey_parts_episodes_and_is_in_none(screen, game, tmp_path):  # no
     screen.do("key r key F9")
     wait_until(lambda: (tmp_path / "episode_000001").exists())
     assert recorder.stop()[0] == 0
-    codes = [
-        {event["vk"] for line in (tmp_path / name / "events.jsonl").read_text().splitlines() if (event := json.loads(line))["kind"] == "keydown"}
-        for name in ("episode_000000", "episode_000001")
-    ]
+    codes = [keys_down(tmp_path / name) for name in ("episode_000000", "episode_000001")]
     assert codes == [{ord("Q")}, {ord("R")}]
 
 
-def test_idle_time_ends_an_episode_and_input_begins_another(screen, game, tmp_path):  # noqa: F811
+def test_idle_time_ends_an_episode_and_input_begins_another(screen, game, tmp_path):
     recorder = Recorder(tmp_path, "--idle_s=0.5")
     wait_until(lambda: (tmp_path / "episode_000000").exists())
     screen.do("key q")
@@ -137,7 +144,7 @@ def test_idle_time_ends_an_episode_and_input_begins_another(screen, game, tmp_pa
     label(tmp_path / "episode_000001")
 
 
-def test_killed_nothing_is_lost_but_the_last_moment(screen, game, tmp_path):  # noqa: F811
+def test_killed_nothing_is_lost_but_the_last_moment(screen, game, tmp_path):
     output = tmp_path / "recordings"
     recorder = Recorder(output)
     recorder.wait_for_frames(3)
@@ -169,7 +176,7 @@ def test_killed_nothing_is_lost_but_the_last_moment(screen, game, tmp_path):  # 
         (["--window=A game", "--task=x", "--fps=0"], "--fps above 0"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(screen, game, tmp_path, options, message):  # noqa: F811
+def test_mistakes_are_one_line_and_exit_code_2(screen, game, tmp_path, options, message):
     command = [sys.executable, "-c", RECORDER, f"--output={tmp_path / 'recordings'}", *options]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 2

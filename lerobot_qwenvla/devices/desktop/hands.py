@@ -6,7 +6,7 @@ from lerobot_qwenvla.devices.commands import Move, Press, commands_between
 from lerobot_qwenvla.devices.desktop.echoes import Echoes
 from lerobot_qwenvla.devices.desktop.keys import pynput_button, pynput_key
 from lerobot_qwenvla.devices.desktop.region import ScreenRegion
-from recordings_to_lerobot.action_schema import MOUSE_DELTA_CHANNELS
+from recordings_to_lerobot.actions.channels import MOUSE_DELTA_CHANNELS
 
 
 class Hands:

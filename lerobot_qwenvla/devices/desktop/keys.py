@@ -2,7 +2,8 @@
 
 import sys
 
-from recordings_to_lerobot.action_schema import BUTTON_BITS, KEY_CODES
+from recordings_to_lerobot.actions.channels import BUTTON_BITS
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 
 # pynput's names where they differ from those of `window_keys`.
 _SYMBOLS = {"esc": "ESCAPE", "shift": "LSHIFT", "shift_r": "RSHIFT", "ctrl": "LCTRL", "ctrl_r": "RCTRL"}

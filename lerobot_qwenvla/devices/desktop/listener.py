@@ -11,7 +11,7 @@ from lerobot_qwenvla.devices.desktop.support import require_trust
 from lerobot_qwenvla.devices.input_device import InputEvent
 from lerobot_qwenvla.devices.input_log import InputLog
 from lerobot_qwenvla.devices.window_keys import code_of_symbol
-from recordings_to_lerobot.action_schema import KEY_OF_CODE
+from recordings_to_lerobot.actions.vocabulary import KEY_OF_CODE
 
 
 class DesktopListener:

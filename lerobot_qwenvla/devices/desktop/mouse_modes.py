@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from recordings_to_lerobot.action_schema import MouseMode, channel_names
+from recordings_to_lerobot.actions.channels import MouseMode, channel_names
 
 
 def channels_of(mouse: str) -> tuple[str, ...]:

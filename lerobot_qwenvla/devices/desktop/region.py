@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from recordings_to_lerobot.action_schema import denormalize_px
+from recordings_to_lerobot.actions.encoding import denormalize_px
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lerobot_qwenvla.miniworld.robot.config_miniworld_robot import MiniworldRobo
 from lerobot_qwenvla.miniworld.robot.real_time_world import EpisodeResult
 from lerobot_qwenvla.miniworld.robot.world_process import WorldProcess, WorldSettings
 from lerobot_qwenvla.miniworld.tasks import find_task
-from recordings_to_lerobot.action_schema import CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import numpy as np
 from lerobot_qwenvla.devices.executor import ExecutionConfig, Executor, RealTimeExecutor
 from lerobot_qwenvla.miniworld.configuration_miniworld import start_method
 from lerobot_qwenvla.miniworld.robot.real_time_world import EpisodeResult, RealTimeWorld
-from recordings_to_lerobot.action_schema import CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS
 
 # Importing LeRobot can take this long on a busy machine.
 LONGEST_START_S = 180

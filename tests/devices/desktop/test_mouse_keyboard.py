@@ -4,8 +4,10 @@ import pytest
 from lerobot.teleoperators import TeleoperatorConfig, make_teleoperator_from_config
 
 from lerobot_qwenvla.devices.robot_features import vector_of
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX, KEY_CODES, action_vector
-from tests.devices.desktop.conftest import BOX, wait_until
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX
+from recordings_to_lerobot.actions.encoding import action_vector
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
+from tests.virtual_screen import BOX, wait_until
 
 LEFT, TOP, WIDTH, HEIGHT = BOX
 XDOTOOL = {"ctrl": "ctrl", "enter": "Return", "tab": "Tab", "escape": "Escape"}

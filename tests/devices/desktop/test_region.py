@@ -1,21 +1,23 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lerobot_qwenvla.devices.desktop.region import Box, ScreenRegion
-from recordings_to_lerobot.action_schema import normalize_px
+from recordings_to_lerobot.actions.encoding import normalize_px
 
 CANVAS_PX = (64, 48)
 boxes = st.builds(Box, *[st.integers(-500, 500)] * 2, st.integers(64, 900), st.integers(48, 900))
 
 
+@settings(deadline=None)
 @given(boxes, st.integers(0, 63), st.integers(0, 47))
 def test_the_mouse_goes_to_where_it_was_recorded(box, x, y):
     position = (normalize_px(x, 64), normalize_px(y, 48))
     assert box.to_canvas(*box.to_screen(*position, CANVAS_PX), CANVAS_PX) == (x, y)
 
 
+@settings(deadline=None)
 @given(boxes, st.floats(-1, 1), st.floats(-1, 1))
 def test_the_mouse_never_leaves_the_region(box, x, y):
     at_x, at_y = box.to_screen(x, y, CANVAS_PX)

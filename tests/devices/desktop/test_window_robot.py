@@ -7,8 +7,10 @@ import pytest
 from lerobot.robots import RobotConfig, make_robot_from_config
 
 from lerobot_qwenvla.devices.robot_features import values_of
-from recordings_to_lerobot.action_schema import KEY_CODES, action_vector, channel_names
-from tests.devices.desktop.conftest import BOX, wait_until
+from recordings_to_lerobot.actions.channels import channel_names
+from recordings_to_lerobot.actions.encoding import action_vector
+from recordings_to_lerobot.actions.vocabulary import KEY_CODES
+from tests.virtual_screen import BOX, wait_until
 
 LEFT, TOP, WIDTH, HEIGHT = BOX
 KEYSYMS = {

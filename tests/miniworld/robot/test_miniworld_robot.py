@@ -9,7 +9,8 @@ from lerobot.robots import RobotConfig, make_robot_from_config
 from lerobot.utils.errors import DeviceNotConnectedError
 
 from lerobot_qwenvla.devices.robot_features import values_of
-from recordings_to_lerobot.action_schema import CHANNELS, action_vector
+from recordings_to_lerobot.actions.channels import CHANNELS
+from recordings_to_lerobot.actions.encoding import action_vector
 
 LONGEST_WAIT_S = 60
 NOTHING = values_of(action_vector(), CHANNELS)

@@ -3,7 +3,8 @@ import pytest
 from lerobot_qwenvla.devices.executor import STALL_TICKS, Executor, RealTimeExecutor
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.miniworld.robot.real_time_world import RealTimeWorld
-from recordings_to_lerobot.action_schema import CHANNEL_INDEX, action_vector
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX
+from recordings_to_lerobot.actions.encoding import action_vector
 
 PERIOD_S = 0.1
 # In this world the box is straight ahead.
