@@ -81,14 +81,15 @@ def _end_by_signal(session: WindowSession) -> Iterator[None]:
 def _record_episodes(config: WindowRecordConfig, session: WindowSession) -> Iterator[int]:
     """Number of frames of each episode."""
     about = {"task": config.task, "session": f"{time.time():.0f}", "player": "human", "window": config.window}
-    session.count_down(config.countdown_s)
-    for folder in islice(_free_folders(config.output), config.episodes):
+    for n_recorded, folder in enumerate(islice(_free_folders(config.output), config.episodes)):
+        if n_recorded:
+            print(f"Paused: {config.hotkey} begins the next episode, Ctrl-C ends the session.", file=sys.stderr)
+            session.wait_for_person()
+        if not session.was_idle:
+            session.count_down(config.countdown_s)
         if session.ended.is_set():
             return
         yield session.record_stretch(folder, about, config.episode_s)
-        if not session.ended.is_set():
-            print(f"Paused: {config.hotkey} begins the next episode, Ctrl-C ends the session.", file=sys.stderr)
-            session.wait_to_begin(config.countdown_s)
 
 
 def _free_folders(output: Path) -> Iterator[Path]:

@@ -23,6 +23,7 @@ class WindowSession:
     Attributes:
         listener: What the person does; to be entered before the first stretch.
         n_dropped: Frames of the nominal rate for which there was no time, over all episodes.
+        was_idle: Whether the last stretch ended because there was no input, and input shall begin the next one.
         ended: Set, from any thread or signal handler, to end the stretch and the session.
     """
 
@@ -47,16 +48,17 @@ class WindowSession:
         )
         self.n_dropped = 0
         self.ended = threading.Event()
-        self._was_idle = False
+        self.was_idle = False
 
-    def wait_to_begin(self, countdown_s: int) -> None:
-        """Wait for the hotkey and count down, or for any input if the last stretch ended because there was none."""
+    def wait_for_person(self) -> None:
+        """Wait for the hotkey, or for any input if the last stretch ended because there was none."""
         self._input_seen.clear()
         while not (self.ended.is_set() or self._hotkey_pressed.is_set()):
-            if self._was_idle and self._input_seen.is_set():
+            if self.was_idle and self._input_seen.is_set():
                 return
+            self.listener.take_before(now())  # nobody will ask for it
             time.sleep(POLL_S)
-        self.count_down(countdown_s)
+        self.was_idle = False
 
     def count_down(self, seconds: int) -> None:
         """Tell, second by second, when it begins."""
@@ -109,9 +111,9 @@ class WindowSession:
 
     def _is_over(self, began_s: float, longest_s: float | None) -> bool:
         at_s = time.monotonic()
-        self._was_idle = self._idle_s is not None and at_s - self._last_input_s >= self._idle_s
+        self.was_idle = self._idle_s is not None and at_s - self._last_input_s >= self._idle_s
         is_too_long = longest_s is not None and at_s - began_s >= longest_s
-        return self.ended.is_set() or self._hotkey_pressed.is_set() or self._was_idle or is_too_long
+        return self.ended.is_set() or self._hotkey_pressed.is_set() or self.was_idle or is_too_long
 
     def _write_events_before(self, writer: RecordingWriter, tick: int) -> None:
         for event in self.listener.take_before(tick):

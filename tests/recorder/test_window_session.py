@@ -155,6 +155,7 @@ def test_killed_nothing_is_lost_but_the_last_moment(screen, game, tmp_path):
     assert not (output / "episode_000000").exists()
 
     again = Recorder(output)
+    wait_until(lambda: (output / "episode_000000").exists())
     again.wait_for_frames(1)
     code, out, err = again.stop()
     assert code == 0, err
