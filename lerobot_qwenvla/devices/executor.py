@@ -115,6 +115,11 @@ class RealTimeExecutor:
         """What is held now.  # (len(channels),) float32"""
         return self._executor.state
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether an action has come, since the start or the last `let_go`."""
+        return self._last_sent_s is not None
+
     def send(self, action: np.ndarray) -> None:
         """An action for the next tick.
 
@@ -146,5 +151,5 @@ class RealTimeExecutor:
     def let_go(self) -> np.ndarray:
         """All buttons and keys up; what was sent and not yet performed is forgotten.  # (len(channels),) float32"""
         with self._lock:
-            self._pending = None
+            self._pending = self._last_sent_s = None
             return self._executor.let_go()

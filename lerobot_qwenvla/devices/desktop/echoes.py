@@ -5,6 +5,7 @@ On X11 nothing in such an event says who caused it, so what was sent is remember
 
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 
@@ -13,9 +14,24 @@ LONGEST_WAY_S = 1.0
 # A mouse that is bumped into is no hand on it.
 STEADY_PX = 4
 
+# A robot's listener and a teleoperator's hear the same.
+_EARS: weakref.WeakSet["Echoes"] = weakref.WeakSet()
+
+
+def announce_press(channel: str, is_down: bool) -> None:
+    """A button or key is about to go down or up by this program's doing."""
+    for ear in list(_EARS):
+        ear.expect_press(channel, is_down)
+
+
+def announce_move(position_px: tuple[int, int]) -> None:
+    """The mouse is about to go to a position on the screen by this program's doing."""
+    for ear in list(_EARS):
+        ear.expect_move(position_px)
+
 
 class Echoes:
-    """What this program has sent and not yet heard, and what it holds down."""
+    """What this program has sent and one of its listeners not yet heard, and what it holds down."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -23,6 +39,7 @@ class Echoes:
         self._sent: deque[tuple[float, tuple]] = deque()
         self._held: set[str] = set()
         self._mouse_px: tuple[int, int] | None = None
+        _EARS.add(self)
 
     def expect_press(self, channel: str, is_down: bool) -> None:
         """A button or key is about to go down or up."""

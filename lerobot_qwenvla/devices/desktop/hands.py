@@ -3,7 +3,7 @@
 import numpy as np
 
 from lerobot_qwenvla.devices.commands import Move, Press, commands_between
-from lerobot_qwenvla.devices.desktop.echoes import Echoes
+from lerobot_qwenvla.devices.desktop.echoes import announce_move, announce_press
 from lerobot_qwenvla.devices.desktop.keys import pynput_button, pynput_key
 from lerobot_qwenvla.devices.desktop.region import ScreenRegion
 from recordings_to_lerobot.actions.channels import MOUSE_DELTA_CHANNELS
@@ -12,14 +12,19 @@ from recordings_to_lerobot.actions.channels import MOUSE_DELTA_CHANNELS
 class Hands:
     """Moves, presses and holds; used from one thread at a time."""
 
-    def __init__(self, region: ScreenRegion, canvas_px: tuple[int, int], channels: tuple[str, ...], echoes: Echoes):
+    def __init__(self, region: ScreenRegion, canvas_px: tuple[int, int], channels: tuple[str, ...]):
         """Hands that hold nothing, over a region that shows a canvas (width, height)."""
         from pynput import keyboard, mouse
 
-        self._region, self._canvas_px, self._channels, self._echoes = region, canvas_px, channels, echoes
+        self._region, self._canvas_px, self._channels = region, canvas_px, channels
         self._is_delta = channels[:2] == MOUSE_DELTA_CHANNELS
         self._mouse, self._keyboard = mouse.Controller(), keyboard.Controller()
         self._held = np.zeros(len(channels), dtype=np.float32)
+        self.lose_mouse()
+
+    def lose_mouse(self) -> None:
+        """Someone else may have moved it: the next state moves it wherever it is."""
+        self._held[:2] = np.nan
 
     def hold(self, state: np.ndarray) -> None:
         """Do what it takes to hold this state (len(channels),)."""
@@ -29,10 +34,9 @@ class Hands:
 
     def let_go(self) -> None:
         """All buttons and keys up; the mouse stays."""
-        state = np.zeros_like(self._held)
-        if not self._is_delta:
-            state[:2] = self._held[:2]
-        self.hold(state)
+        for channel in np.flatnonzero(self._held[2:] > 0) + 2:
+            self._press(Press(self._channels[channel], False))
+        self._held[2:] = 0
 
     def _move(self, move: Move) -> None:
         box = self._region.box
@@ -42,7 +46,7 @@ class Hands:
             target_px = (round(x_px + move.x * scale[0]), round(y_px + move.y * scale[1]))
         else:
             target_px = box.to_screen(move.x, move.y, self._canvas_px)
-        self._echoes.expect_move(target_px)
+        announce_move(target_px)
         self._mouse.position = target_px
 
     def _press(self, press: Press) -> None:
@@ -50,5 +54,5 @@ class Hands:
         controller, what = (
             (self._mouse, pynput_button(name)) if kind == "button" else (self._keyboard, pynput_key(name))
         )
-        self._echoes.expect_press(press.channel, press.is_down)
+        announce_press(press.channel, press.is_down)
         (controller.press if press.is_down else controller.release)(what)

@@ -24,7 +24,6 @@ class DesktopListener:
         *,
         hotkeys: Mapping[str, Callable[[], None]] | None = None,
         on_input: Callable[[], None] = lambda: None,
-        echoes: Echoes | None = None,
     ):
         """Prepare it.
 
@@ -33,11 +32,10 @@ class DesktopListener:
             canvas_px: Its width and height.
             hotkeys: What to call when a key goes down, by its name in capitals (`F9`); these keys are not logged.
             on_input: Called at once, in the listener's thread, for each thing that the person does.
-            echoes: What this program sends itself.
         """
         self._box, self._canvas_px = box, canvas_px
         self._hotkeys, self._on_input = dict(hotkeys or {}), on_input
-        self._echoes = echoes or Echoes()
+        self._echoes = Echoes()
         self._log = InputLog(canvas_px)
         self._lock = threading.Lock()  # two threads of pynput's log, a third one reads
 
@@ -80,12 +78,11 @@ class DesktopListener:
     # What pynput calls. Where `injected` is known, it is true of what any program has sent.
 
     def _on_move(self, x: float, y: float, injected: bool) -> None:
-        position_px = (round(x), round(y))
-        if injected or self._echoes.is_own_move(position_px):
-            return
+        # Whoever moved it, there it is.
         with self._lock:
             self._log.move_mouse(self._box().to_canvas(x, y, self._canvas_px))
-        if not self._echoes.is_bump(position_px):
+        position_px = (round(x), round(y))
+        if not (injected or self._echoes.is_own_move(position_px) or self._echoes.is_bump(position_px)):
             self._on_input()
 
     def _on_click(self, x: float, y: float, button, is_down: bool, injected: bool) -> None:

@@ -70,11 +70,12 @@ class Performer:
             return
         with self._lock:
             self._executor.let_go()
+            self._hands.lose_mouse()
             self.is_interrupted = False
         logger.warning("Mouse and keyboard are the policy's again.")
 
     def _run(self) -> None:
         while not self._ended.wait(self._period_s):
             with self._lock:
-                if not self.is_interrupted:
+                if self._executor.has_begun and not self.is_interrupted:
                     self._hands.hold(self._executor.tick())

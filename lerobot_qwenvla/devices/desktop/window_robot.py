@@ -8,7 +8,6 @@ from lerobot.utils.decorators import check_if_already_connected, check_if_not_co
 
 from lerobot_qwenvla.devices.clock import now
 from lerobot_qwenvla.devices.desktop.config_window_robot import WindowRobotConfig
-from lerobot_qwenvla.devices.desktop.echoes import Echoes
 from lerobot_qwenvla.devices.desktop.hands import Hands
 from lerobot_qwenvla.devices.desktop.listener import DesktopListener
 from lerobot_qwenvla.devices.desktop.mouse_modes import channels_of
@@ -57,11 +56,11 @@ class WindowRobot(InputRobot):
         """
         require_desktop()
         config = self.config
-        region, echoes = ScreenRegion(config.window, config.region), Echoes()
+        region = ScreenRegion(config.window, config.region)
         with contextlib.ExitStack() as stack:
             stack.callback(region.close)
             executor = RealTimeExecutor(Executor(config.execution, self.channels), 1 / config.fps)
-            hands = Hands(region, self.canvas_px, self.channels, echoes)
+            hands = Hands(region, self.canvas_px, self.channels)
             self._performer = stack.enter_context(Performer(executor, hands, 1 / config.max_rate_hz))
             self._listener = stack.enter_context(
                 DesktopListener(
@@ -69,7 +68,6 @@ class WindowRobot(InputRobot):
                     self.canvas_px,
                     hotkeys={config.hotkey.upper(): self._performer.toggle},
                     on_input=self._performer.interrupt if config.interrupt else lambda: None,
-                    echoes=echoes,
                 )
             )
             self._person = InputDevice(self.canvas_px)

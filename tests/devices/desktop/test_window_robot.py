@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 from lerobot.robots import RobotConfig, make_robot_from_config
+from lerobot.teleoperators import TeleoperatorConfig, make_teleoperator_from_config
 
 from lerobot_qwenvla.devices.robot_features import values_of
 from recordings_to_lerobot.actions.channels import channel_names
@@ -120,6 +121,41 @@ def test_the_hotkey_hands_over_and_back(robot, game, screen):
     game.forget()
     send(robot, keys={"w"})
     game.wait_for("keydown", keysym=ord("w"))
+
+
+def test_the_mouse_goes_where_it_was_before_a_person_moved_it(robot, game, screen):
+    send(robot, mouse=(0.5, 0.5))
+    game.wait_for("move")
+    screen.do(f"mousemove {LEFT + 5} {TOP + 5} key F9")  # the hand interrupts, the hotkey hands back
+    wait_until(lambda: not robot.is_in_a_persons_hands)
+    game.forget()
+    send(robot, mouse=(0.5, 0.5))
+    assert abs(game.wait_for("move")["x"] - 0.75 * WIDTH) <= WIDTH / 64
+
+
+def test_nothing_moves_before_the_first_action(game, screen):
+    screen.do(f"mousemove {LEFT + 5} {TOP + 5} sleep 0.1")
+    game.forget()
+    robot = make_robot()
+    robot.connect()
+    time.sleep(0.2)
+    robot.disconnect()
+    assert game.inputs == []
+
+
+def test_a_teleoperator_beside_it_does_not_hear_what_it_presses(robot, game, screen):
+    config_class = TeleoperatorConfig.get_choice_class("mouse_keyboard")
+    teleop = make_teleoperator_from_config(config_class(window="A game", canvas_w=64, canvas_h=48))
+    teleop.connect()
+    teleop.get_action()
+    keep_sending(robot, 0.3, mouse=(0.5, 0.5), keys={"w"}, buttons={"right"})
+    game.wait_for("keydown", keysym=ord("w"))
+    action = teleop.get_action()
+    assert (action["key.w.vel"], action["button.right.vel"]) == (0, 0)
+    assert action["mouse.x.vel"] == pytest.approx(0.5, abs=0.05)
+    screen.do("key q")
+    wait_until(lambda: teleop.get_action()["key.q.vel"] == 1)
+    teleop.disconnect()
 
 
 def test_a_game_that_moves_the_mouse_itself_need_not_interrupt(game, screen):
