@@ -1,5 +1,6 @@
 """The pages of docs/ do what they say: every command runs, in the order of the page, every example is valid."""
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from tests.recordings_to_lerobot.importers.foreign_recordings import (
     write_owl_example,
     write_vpt_example,
 )
+from tests.virtual_screen import Game, virtual_desktop
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -30,6 +32,8 @@ RECORDINGS = {
 }
 # What needs the Hub ends, where there is none, with one line that says so.
 NEEDS_HUB = "recordings-to-lerobot push"
+# Plays and records a window of the desktop.
+NEEDS_DESKTOP = "devices.md"
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -56,8 +60,18 @@ def run_here(command: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
         signal.signal(signal.SIGTERM, handler)
 
 
+@pytest.fixture
+def desktop(page, tmp_path_factory):
+    if page.name == NEEDS_DESKTOP:
+        with virtual_desktop(tmp_path_factory.mktemp("screen")), contextlib.closing(Game()):
+            yield
+    else:
+        yield
+
+
 # Servers run until they are stopped: tests/serving/test_async_docs.py.
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "async.md"], ids=lambda page: page.name)
+@pytest.mark.usefixtures("desktop")
 def test_every_command_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if page.name in RECORDINGS:

@@ -17,8 +17,8 @@ class InputEvent:
 
     Attributes:
         tick: When it happened, in ticks of the recorder's clock.
-        kind: `mousemove`, `mouseclick`, `keydown` or `keyup`.
-        fields: `x`, `y` and perhaps `buttons` for the mouse, `vk` for a key.
+        kind: `mousemove`, `mouseclick`, `wheel`, `keydown` or `keyup`.
+        fields: `x`, `y` and perhaps `buttons` for the mouse, `dx` and `dy` for its wheel, `vk` for a key.
     """
 
     tick: int
@@ -76,6 +76,8 @@ class InputDevice:
                 self._keys |= _keys_of(fields["vk"])
             case "keyup":
                 self._keys -= _keys_of(fields["vk"])
+            case "wheel":
+                pass  # the vector has no channel for it
             case _:
                 raise ValueError(f"A virtual device has no event of kind {event.kind!r}.")
         return frozenset()

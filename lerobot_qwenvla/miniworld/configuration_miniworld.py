@@ -9,6 +9,7 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
+from lerobot_qwenvla.devices.executor import ExecutionConfig
 from lerobot_qwenvla.miniworld.tasks import RECORDED, task_names
 from recordings_to_lerobot.actions.channels import CHANNELS
 
@@ -31,6 +32,7 @@ class MiniworldEnvConfig(EnvConfig):
         episode_length: Step budget; None keeps the one of the stock world.
         variation: One in `tasks.VARIATIONS`: words, or pairs of colour and shape, that were never recorded, or an
             instruction that names another object than the goal.
+        execution: Thresholds and smoothing of the actions.
     """
 
     task: str | None = "OneRoom"
@@ -39,6 +41,7 @@ class MiniworldEnvConfig(EnvConfig):
     canvas_h: int = 384
     episode_length: int | None = None
     variation: str = RECORDED
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     features: dict[str, PolicyFeature] = field(default_factory=dict)
     features_map: dict[str, str] = field(
         default_factory=lambda: {
@@ -64,6 +67,7 @@ class MiniworldEnvConfig(EnvConfig):
             "canvas_h": self.canvas_h,
             "episode_length": self.episode_length,
             "variation": self.variation,
+            "execution": self.execution,
         }
 
     def get_env_processors(self):

@@ -31,7 +31,7 @@ class Controls:
 
 
 def decode_controls(state: np.ndarray) -> Controls:
-    """Controls of an input state.  # (len(CHANNELS),) float32, from `input_state`"""
+    """Controls of an input state.  # (len(CHANNELS),) float32, of an `Executor`"""
 
     def pressed(channel: str) -> int:
         return int(state[CHANNEL_INDEX[channel]])

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from PIL import Image
 
-from lerobot_qwenvla.devices.input_state import input_state
+from lerobot_qwenvla.devices.executor import ExecutionConfig, Executor
 from lerobot_qwenvla.miniworld.controls import MAX_TURN_DEG, Controls, decode_controls
 from lerobot_qwenvla.miniworld.tasks import NEW_PAIRS, NEW_WORDS, RECORDED, WRONG_OBJECT, find_task
 from lerobot_qwenvla.miniworld.worlds import world_class
@@ -47,6 +47,7 @@ class MiniworldEnv(gym.Env):
         canvas_h: int = 384,
         episode_length: int | None = None,
         variation: str = RECORDED,
+        execution: ExecutionConfig | None = None,
     ):
         """Check the settings; the world is built when an episode begins.
 
@@ -56,6 +57,7 @@ class MiniworldEnv(gym.Env):
             canvas_h: Height of the screen in pixels.
             episode_length: Step budget; None keeps the one of the stock world.
             variation: One in `tasks.VARIATIONS`.
+            execution: How actions become what is held; None for the defaults.
 
         Raises:
             ValueError: Unknown task or variation, or a canvas or budget that is too small.
@@ -71,7 +73,7 @@ class MiniworldEnv(gym.Env):
         self.task_description = ""  # what the player is told; known once an episode has begun
         self._known, self._variation, self._episode_length = known, variation, episode_length
         self._screen = np.zeros((canvas_h, canvas_w, 3), dtype=np.uint8)
-        self._input_state = np.zeros(len(CHANNELS), dtype=np.float32)
+        self._executor = Executor(execution)
         lowest = np.zeros(len(CHANNELS), dtype=np.float32)
         lowest[: len(MOUSE_CHANNELS)] = -1.0
         self.action_space = gym.spaces.Box(lowest, np.ones_like(lowest))
@@ -130,7 +132,7 @@ class MiniworldEnv(gym.Env):
         """Start an episode; the same seed gives the same world."""
         super().reset(seed=seed)
         self._screen, _ = self.world.reset(seed=seed)
-        self._input_state = np.zeros(len(CHANNELS), dtype=np.float32)
+        self._executor.reset()
         self.task_description = self._instruction()
         return self._observation(), {"is_success": False}
 
@@ -140,8 +142,7 @@ class MiniworldEnv(gym.Env):
         Raises:
             ValueError: The action has the wrong shape or holds a value that is not finite.
         """
-        self._input_state = input_state(action)
-        controls = decode_controls(self._input_state)
+        controls = decode_controls(self._executor.perform(action))
         self._move(controls)
         self._screen, reward, terminated, truncated, _ = self.world.step(self._hand_action(controls))
         # Some worlds also end an episode for a failure, and some reward steps on the way.
@@ -152,8 +153,8 @@ class MiniworldEnv(gym.Env):
         """The screen for an onlooker: with the instruction, the mouse, and what is held down.  # (H, W, 3) uint8"""
         painter = Painter(self.canvas_px, CHANNELS, self.task_description)
         picture = Image.fromarray(self._screen).resize(painter.picture_px, Image.Resampling.NEAREST)
-        pressed = [name for name, value in zip(CHANNELS, self._input_state, strict=True) if value == 1.0]
-        cursor = tuple((self._input_state[: len(MOUSE_CHANNELS)] + 1) / 2)
+        pressed = [name for name, value in zip(CHANNELS, self._executor.state, strict=True) if value == 1.0]
+        cursor = tuple((self._executor.state[: len(MOUSE_CHANNELS)] + 1) / 2)
         steps = self.world.step_count
         return np.asarray(painter.paint(picture, cursor, pressed, steps / FPS, steps))
 
@@ -172,7 +173,7 @@ class MiniworldEnv(gym.Env):
         return sentence.format(goal=other if self._variation == WRONG_OBJECT else goal)
 
     def _observation(self) -> dict:
-        return {"pixels": {"screen": self._screen}, "agent_pos": self._input_state.copy()}
+        return {"pixels": {"screen": self._screen}, "agent_pos": self._executor.state.copy()}
 
     def _move(self, controls: Controls) -> None:
         rng = self.world.np_random if self.world.domain_rand else None

@@ -148,7 +148,7 @@ class QwenVLAConfig(PreTrainedConfig):
         names = dataset_features.get(ACTION, {}).get("names")
         if isinstance(names, dict):  # {"motors": [...]}
             names = [name for group in names.values() for name in group]
-        if self.action_names and names != self.action_names:
+        if self.action_names and _bare(names) != _bare(self.action_names):
             raise ValueError(
                 f"the policy was trained on the actions {self.action_names}, the dataset has {names}; "
                 "convert it in the same way, train from scratch, or pass --policy.action_names=null"
@@ -238,3 +238,8 @@ class QwenVLAConfig(PreTrainedConfig):
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"--policy.{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _bare(names: list[str] | None) -> list[str] | None:
+    """Without the ending that LeRobot wants of robots' channels: `mouse.x.vel` is `mouse.x`, recorded otherwise."""
+    return names and [name.removesuffix(".vel") for name in names]

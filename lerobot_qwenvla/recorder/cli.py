@@ -1,4 +1,4 @@
-"""`qwenvla-record`: records episodes of a player in one or more tasks, one folder per episode, named by its seed."""
+"""`qwenvla-record`: records episodes of a player in one or more tasks, or any window; one folder per episode."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ from draccus.utils import DraccusException
 from tqdm import tqdm
 from yaml import YAMLError
 
+from lerobot_qwenvla.devices.desktop.support import NoDesktopError
 from lerobot_qwenvla.miniworld.environment import FPS, MiniworldEnv
 from lerobot_qwenvla.miniworld.tasks import task_names
 from lerobot_qwenvla.miniworld.worlds import NoDisplayError, OpenGLMissingError, use_display
@@ -19,12 +20,19 @@ from lerobot_qwenvla.recorder.game_window import GameWindow
 from lerobot_qwenvla.recorder.human import HUMAN, EpisodeDiscardedError, HumanPlayer, SessionEndedError
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player
 from lerobot_qwenvla.recorder.record import record_episode
+from lerobot_qwenvla.recorder.window_cli import WindowRecordConfig, record_window
 from recordings_to_lerobot.recordings.find import META_FILE
+
+# What the user can repair.
+REPAIRABLE = (DraccusException, YAMLError, ValueError, OSError, OpenGLMissingError, NoDisplayError, NoDesktopError)
 
 
 @dataclass
 class RecordConfig:
-    """Records episodes of Miniworld; episodes that are there already are skipped."""
+    """Records episodes of Miniworld; episodes that are there already are skipped.
+
+    With `--window` or `--region` it records the desktop instead: `qwenvla-record --window --help`.
+    """
 
     # Folder for the episodes; it is made if it does not exist.
     output: Path
@@ -142,9 +150,11 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = [_with_underscores(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     try:
-        config = draccus.parse(RecordConfig, args=arguments, prog="qwenvla-record")
-        print(record(config))
-    except (DraccusException, YAMLError, ValueError, OSError, OpenGLMissingError, NoDisplayError) as error:
+        if any(argument.startswith(("--window", "--region")) for argument in arguments):
+            print(record_window(draccus.parse(WindowRecordConfig, args=arguments, prog="qwenvla-record --window")))
+        else:
+            print(record(draccus.parse(RecordConfig, args=arguments, prog="qwenvla-record")))
+    except REPAIRABLE as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,28 +1,17 @@
-"""The recorder's clock: a high-resolution counter that runs since boot, and the frames it is read at."""
+"""The frames at which the clock is read that recordings of Miniworld are made by."""
 
-import time
 from collections.abc import Iterator
 
 import numpy as np
 
+from lerobot_qwenvla.devices.clock import QPC_FREQ, ticks_of_ms
 from lerobot_qwenvla.miniworld.environment import FPS
 
-QPC_FREQ = 10_000_000
 FRAME_PERIOD_TICKS = QPC_FREQ // FPS
 # A screen recorder is late or early by some milliseconds, but not by more and more.
 JITTER_MS = 2.0
 MAX_JITTER_MS = 8.0
 LONGEST_UPTIME_DAYS = 30
-
-
-def ticks_of_ms(ms: float) -> int:
-    """Nearest whole number of ticks."""
-    return round(ms * QPC_FREQ / 1000)
-
-
-def now() -> int:
-    """The tick it is, for what happens in real time."""
-    return time.perf_counter_ns() * QPC_FREQ // 1_000_000_000
 
 
 def frame_ticks(rng: np.random.Generator) -> Iterator[int]:

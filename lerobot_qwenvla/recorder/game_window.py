@@ -1,14 +1,9 @@
 """The window in which a person plays."""
 
 import enum
-from typing import Self
 
-import numpy as np
-
-from lerobot_qwenvla.recorder.input_log import InputLog, canvas_position
-
-# Fits a small laptop's screen; the canvas is enlarged to it in whole pixels.
-LARGEST_PX = 800
+from lerobot_qwenvla.devices.input_log import InputLog, canvas_position
+from lerobot_qwenvla.miniworld.screen_window import ScreenWindow
 
 
 class Wish(enum.Enum):
@@ -18,7 +13,7 @@ class Wish(enum.Enum):
     END = enum.auto()
 
 
-class GameWindow:
+class GameWindow(ScreenWindow):
     """Shows the canvas and logs what mouse and keyboard do over it.
 
     Attributes:
@@ -28,48 +23,10 @@ class GameWindow:
 
     def __init__(self, canvas_px: tuple[int, int]):
         """Open a window for a canvas (width, height); `worlds.use_display` comes first."""
-        import pyglet
-
-        scale = max(1, LARGEST_PX // max(canvas_px))
-        width_px, height_px = (size * scale for size in canvas_px)
-        # Waiting for the screen's refresh would stamp the events of that time late.
-        self._window = pyglet.window.Window(width_px, height_px, caption="qwenvla-record", vsync=False)
-        self._texture = pyglet.image.Texture.create(*canvas_px, mag_filter=pyglet.gl.GL_NEAREST)
-        self._window.push_handlers(self)
+        super().__init__(canvas_px, "qwenvla-record")
         self._canvas_px = canvas_px
         self.log = InputLog(canvas_px)
         self.wish: Wish | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._window.close()
-
-    def show(self, screen: np.ndarray) -> None:
-        """Draw a screen (canvas_h, canvas_w, 3) uint8."""
-        import pyglet
-
-        height, width, _ = screen.shape
-        # OpenGL's pictures begin with the lowest row.
-        picture = pyglet.image.ImageData(width, height, "RGB", np.flipud(screen).tobytes())
-        self._window.switch_to()
-        self._texture.blit_into(picture, 0, 0, 0)
-        self._draw()
-
-    def say(self, text: str) -> None:
-        """Write into the title bar."""
-        self._window.set_caption(text)
-
-    def dispatch(self) -> None:
-        """Log what happened since the last call."""
-        self._window.switch_to()
-        self._window.dispatch_events()
-
-    def _draw(self) -> None:
-        self._window.clear()
-        self._texture.blit(0, 0, width=self._window.width, height=self._window.height)
-        self._window.flip()
 
     # What pyglet calls; True keeps it from its own answers, such as closing the window.
 
@@ -113,9 +70,6 @@ class GameWindow:
         self.log.release_all_keys()
         # Under X11 pyglet would take the next press of these keys for a repetition.
         getattr(self._window, "pressed_keys", set()).clear()
-
-    def on_expose(self) -> None:
-        self._draw()
 
     def on_close(self) -> bool:
         self.wish = Wish.END

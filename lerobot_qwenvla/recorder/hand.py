@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from lerobot_qwenvla.devices.clock import ticks_of_ms
 from lerobot_qwenvla.devices.input_device import InputEvent
 from lerobot_qwenvla.devices.intention import Intention
-from lerobot_qwenvla.recorder.clock import ticks_of_ms
 from recordings_to_lerobot.actions.channels import BUTTON_BITS
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 

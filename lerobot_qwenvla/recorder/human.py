@@ -3,9 +3,10 @@
 import time
 from collections.abc import Iterator
 
+from lerobot_qwenvla.devices.clock import QPC_FREQ, now
 from lerobot_qwenvla.devices.input_device import InputDevice
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
-from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, QPC_FREQ, now
+from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS
 from lerobot_qwenvla.recorder.game_window import GameWindow, Wish
 from lerobot_qwenvla.recorder.play import Interval, Player
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lerobot_qwenvla.devices.clock import QPC_FREQ
 from lerobot_qwenvla.miniworld.environment import FPS, MiniworldEnv
-from lerobot_qwenvla.recorder.clock import QPC_FREQ
 from lerobot_qwenvla.recorder.play import SCRIPTED, Player, play_episode
 from lerobot_qwenvla.recorder.recording_writer import RecordingWriter
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lerobot_qwenvla.devices.input_state import input_state
+from lerobot_qwenvla.devices.executor import Executor
 from lerobot_qwenvla.miniworld.controls import (
     DEAD_ZONE,
     MAX_TURN_DEG,
@@ -14,7 +14,7 @@ from recordings_to_lerobot.actions.encoding import action_vector
 
 
 def controls_of(**pressed):
-    return decode_controls(input_state(action_vector(**pressed)))
+    return decode_controls(Executor().perform(action_vector(**pressed)))
 
 
 @given(st.floats(-MAX_TURN_DEG, MAX_TURN_DEG))

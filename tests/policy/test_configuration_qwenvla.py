@@ -39,3 +39,10 @@ def test_a_column_that_only_sounds_like_features_is_left_alone(make_config):
     config.input_features = {}
     config.set_dataset_feature_metadata({"observation.features.x": vector, "action": vector})
     assert config.input_features == {}
+
+
+def test_actions_of_a_robot_are_those_of_a_converted_dataset(make_config):
+    config = make_config(action_names=["mouse.x", "key.w"])
+    config.set_dataset_feature_metadata({"action": {"names": ["mouse.x.vel", "key.w.vel"]}})
+    with pytest.raises(ValueError, match="trained on the actions"):
+        config.set_dataset_feature_metadata({"action": {"names": ["mouse.y.vel", "key.w.vel"]}})

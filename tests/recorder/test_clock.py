@@ -2,7 +2,8 @@ from itertools import islice
 
 import numpy as np
 
-from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, QPC_FREQ, frame_ticks
+from lerobot_qwenvla.devices.clock import QPC_FREQ
+from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, frame_ticks
 
 
 def ticks(seed, n=2000):

@@ -2,9 +2,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lerobot_qwenvla.devices.clock import QPC_FREQ
 from lerobot_qwenvla.devices.input_device import InputDevice
 from lerobot_qwenvla.devices.intention import Intention
-from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, QPC_FREQ
+from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS
 from lerobot_qwenvla.recorder.hand import Hand
 from recordings_to_lerobot.actions.encoding import action_vector, normalize_px
 

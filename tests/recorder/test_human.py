@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lerobot_qwenvla.devices.clock import QPC_FREQ, ticks_of_ms
+from lerobot_qwenvla.devices.input_log import InputLog
 from lerobot_qwenvla.recorder import human
-from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS, QPC_FREQ, ticks_of_ms
+from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS
 from lerobot_qwenvla.recorder.game_window import Wish
-from lerobot_qwenvla.recorder.input_log import InputLog
 
 CANVAS_PX = (64, 48)
 ENV = SimpleNamespace(canvas_px=CANVAS_PX, render=lambda: None, task_description="go")

@@ -13,7 +13,8 @@ import lerobot_qwenvla
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.miniworld.system_packages import WINDOW
 from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS
-from recordings_to_lerobot.actions.encoding import normalize_px
+from recordings_to_lerobot.actions.encoding import action_vector, normalize_px
+from tests.virtual_screen import Screen
 
 pytestmark = pytest.mark.skipif(not WINDOW.is_there(), reason=WINDOW.remedy())
 
@@ -71,45 +72,6 @@ def start(display, code, *arguments):
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-class Screen:
-    """A screen without a window manager, and whoever sits before it."""
-
-    def __init__(self, folder, *options):
-        read_end, write_end = os.pipe()
-        self._framebuffer = folder / "Xvfb_screen0"
-        command = f"Xvfb -displayfd {write_end} -screen 0 800x800x24 -nolisten tcp -fbdir {folder}"
-        self._server = subprocess.Popen([*command.split(), *options], pass_fds=[write_end], stderr=subprocess.DEVNULL)
-        os.close(write_end)
-        with os.fdopen(read_end) as pipe:
-            self.display = f":{pipe.readline().strip()}"
-
-    def close(self):
-        self._server.terminate()
-        self._server.wait()
-
-    def do(self, commands):
-        """Commands of xdotool, one after the other."""
-        self._xdotool(commands, check=True)
-
-    def ask(self, commands):
-        """Answer of xdotool, empty if it finds nothing."""
-        return self._xdotool(commands, check=False).stdout.strip()
-
-    def _xdotool(self, commands, check):
-        environment = {**os.environ, "DISPLAY": self.display}
-        command = ["xdotool", *commands.split()]
-        return subprocess.run(command, env=environment, check=check, capture_output=True, text=True)
-
-    def picture(self):
-        """What is on the screen.  # (height, width, 3) uint8"""
-        data = self._framebuffer.read_bytes()
-        header = np.frombuffer(data, dtype=">u4", count=25)
-        # An X window dump: header, color map of 12 bytes an entry, rows.
-        offset, width, height = header[0] + 12 * header[19], header[4], header[5]
-        bgrx = np.frombuffer(data, dtype=np.uint8, offset=int(offset)).reshape(height, width, 4)
-        return bgrx[..., 2::-1]
 
 
 class Session:
@@ -319,3 +281,41 @@ def test_a_display_that_shows_nothing_is_one_line(tmp_path, extension):
     screen.close()
     assert out.startswith(f"A window needs a display, but {screen.display} (DISPLAY) cannot show one"), error
     assert out.count("\n") == 1
+
+
+def test_a_robot_plays_in_the_window_and_is_recorded_like_a_person(screen, tmp_path, monkeypatch, converted_actions):
+    from lerobot_qwenvla.devices.desktop.config_window_robot import WindowRobotConfig
+    from lerobot_qwenvla.devices.desktop.window_robot import WindowRobot
+    from lerobot_qwenvla.devices.robot_features import values_of
+
+    monkeypatch.setenv("DISPLAY", screen.display)
+    robot = WindowRobot(WindowRobotConfig(window="red box", canvas_w=CANVAS_PX, canvas_h=CANVAS_PX))
+
+    def play(seconds, **held):
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            robot.send_action(values_of(action_vector(**held), CHANNELS))
+            time.sleep(0.05)
+
+    with Session(screen, tmp_path, "--episodes=1 --keep_failures=true") as session:
+        session.wait_for("Tap Space to begin: go to the red box (seed 0)")
+        with robot:
+            play(0.2, keys={"space"})
+            play(0.2)
+            session.wait_for("Backspace: again")
+            play(1.0, mouse=normalized(48, 16), keys={"w"})
+            assert robot.get_observation()["screen"].std() > 20
+            play(0.5, mouse=normalized(16, 48), buttons={"left"})
+            assert not robot.is_in_a_persons_hands
+        session.end_episode(0)
+        session.end()
+        executed = session.executed(0)
+    np.testing.assert_array_equal(converted_actions(session.folder(0)), executed)
+    for channel, place in (("key.w", (48, 16)), ("button.left", (16, 48))):
+        rows = executed[executed[:, CHANNEL_INDEX[channel]] > 0]
+        assert len(rows) > 1
+        np.testing.assert_allclose(rows[-1, :2], normalized(*place), atol=1e-6)
+
+
+def normalized(x_px, y_px):
+    return tuple(normalize_px(np.array([x_px, y_px]), CANVAS_PX))

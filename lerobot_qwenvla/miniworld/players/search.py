@@ -51,7 +51,7 @@ class Explorer:
         return self._navigator.hands.turn(self._side * self._navigator.hands.step_deg, sight.position_m)
 
     def _frontier(self, sight: Sight, passable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Unseen cells beside seen floor that turning would show (K, 2), and floor beside the other unseen ones (L, 2)."""
+        """Unseen cells beside seen floor that a turn would show (K, 2), floor beside the other unseen ones (L, 2)."""
         floor_map = self._navigator.map
         edge = _large_parts(floor_map.unknown() & _grown(passable))
         cells = np.argwhere(edge)

@@ -2,7 +2,7 @@ from itertools import count
 
 import pytest
 
-from lerobot_qwenvla.recorder.input_log import InputLog, canvas_position
+from lerobot_qwenvla.devices.input_log import InputLog, canvas_position
 
 W, SHIFT = ord("W"), 0x10
 

@@ -1,6 +1,6 @@
 import pytest
 
-from lerobot_qwenvla.recorder.window_keys import code_of_symbol
+from lerobot_qwenvla.devices.window_keys import code_of_symbol
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 
 SYMBOLS = {

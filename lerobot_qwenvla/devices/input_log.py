@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from lerobot_qwenvla.devices.clock import now
 from lerobot_qwenvla.devices.input_device import InputEvent
-from lerobot_qwenvla.recorder.clock import now
-from lerobot_qwenvla.recorder.window_keys import code_of_symbol
+from lerobot_qwenvla.devices.window_keys import code_of_symbol
 from recordings_to_lerobot.actions.channels import BUTTON_BITS
 
 
@@ -42,6 +42,10 @@ class InputLog:
     def release_button(self, button: str) -> None:
         """A button of the vocabulary comes up."""
         self._set_buttons(self._button_bits & ~BUTTON_BITS[button])
+
+    def scroll(self, dx: int, dy: int) -> None:
+        """The wheel turns by some notches, up and to the right positive."""
+        self._add("wheel", {"dx": dx, "dy": dy})
 
     def press_key(self, symbol: str) -> None:
         """A key goes down."""

@@ -1,0 +1,1 @@
+"""Miniworld as a LeRobot robot: it does not wait for whoever plays."""
