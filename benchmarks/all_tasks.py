@@ -18,7 +18,7 @@ from typing import Any
 from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.runner import run_stages
 from lerobot_qwenvla.demo.stages import baselines, evaluated, featured, recorded, trained
-from lerobot_qwenvla.demo.summary import wilson_interval
+from lerobot_qwenvla.evaluation.success import wilson_interval
 from lerobot_qwenvla.miniworld.tasks import NEW_WORDS, RECORDED, TASKS
 
 OPTIONS = DemoConfig(

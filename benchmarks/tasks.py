@@ -12,7 +12,7 @@ import time
 from statistics import fmean
 from typing import Any
 
-from lerobot_qwenvla.demo.summary import wilson_interval
+from lerobot_qwenvla.evaluation.success import wilson_interval
 from lerobot_qwenvla.miniworld.tasks import TASKS
 from lerobot_qwenvla.recorder.play import PLAYERS, play_seeds
 

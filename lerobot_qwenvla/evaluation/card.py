@@ -17,8 +17,8 @@ from lerobot.datasets.utils import INFO_PATH
 
 from lerobot_qwenvla.evaluation.loading import read_training
 from lerobot_qwenvla.evaluation.success import read_successes, wilson_interval
-from lerobot_qwenvla.policy.card import Result, make_card
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
+from lerobot_qwenvla.policy.hub.card import Result, make_card
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """Figures and films in the W&B run of a training run, beside the curves that lerobot-train has logged there."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import wandb
 from lerobot.configs.train import TrainPipelineConfig
 from matplotlib.figure import Figure
+from PIL import Image
 
 
 def log_to_wandb(
@@ -27,6 +29,13 @@ def log_to_wandb(
         mode=settings.mode or "online",
         resume="allow",
     ) as run:
-        pictures = {f"report/{name}": wandb.Image(figure) for name, figure in figures.items()}
+        pictures = {f"report/{name}": wandb.Image(_picture(figure)) for name, figure in figures.items()}
         videos = {f"report/{name}": wandb.Video(str(path), format="mp4") for name, path in films.items()}
         run.log({**pictures, **videos}, step=training.steps + 1)
+
+
+def _picture(figure: Figure) -> Image.Image:
+    """W&B's own way takes a figure to be pyplot's."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    return Image.open(png)

@@ -1,6 +1,6 @@
 from huggingface_hub import ModelCard
 
-from lerobot_qwenvla.policy.card import Result, changed_settings, make_card
+from lerobot_qwenvla.policy.hub.card import Result, changed_settings, make_card
 
 
 def test_settings_are_those_that_were_changed(make_config, backbone_dir):

@@ -1,0 +1,1 @@
+"""How a policy presents itself on the Hub."""
