@@ -236,7 +236,7 @@ def _recording(
         raise RecordingError(f"{path}: holds no event; re-export the recording, or remove it")
     gaps = Counter(gaps_over_1_s=int(np.count_nonzero(np.diff(times.ns) > _GAP_NS)))
     mended = +(times.repairs + repairs + gaps)
-    return Recording(path, video, meta, times.ns, events, dict(sorted(mended.items())))
+    return Recording(path, video, meta, times.ns, events, repairs=dict(sorted(mended.items())))
 
 
 _NATIVE = _Format(_find_native, _native_files, native.read_recording)

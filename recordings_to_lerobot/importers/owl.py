@@ -132,7 +132,7 @@ class InputReader:
             match row.kind:
                 case "START":
                     self._start_ns = ns
-                    # By value: what is held already has no event of its own.
+                    # What is held already has no event of its own.
                     for code in args.inputs.keyboard if args else ():
                         yield InputEvent(ns, "keydown", number, vk=code)
                     for code in args.inputs.mouse if args else ():
