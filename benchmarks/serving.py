@@ -5,8 +5,8 @@
 A server of its own, with a small untrained policy; clients that send an observation every step, every few steps, in
 bursts, and again and again at the same step. The two ways alternate; every answer of the one is compared with the
 same of the other. Prints one JSON line: the ratio of times (median over the turns), the largest difference between
-actions, the server's own work on a request, part by part, in milliseconds, its memory, and what the similarity filter and
-LeRobot's own would have skipped of what the scripted player sees in Miniworld.
+actions, the server's own work on a request, part by part, in milliseconds, its memory, and what the similarity filter
+and LeRobot's own would have skipped of what the scripted player sees in Miniworld.
 """
 
 import argparse
