@@ -11,10 +11,23 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from recordings_to_lerobot.recordings.events import read_events
+from tests.recordings_to_lerobot.importers.foreign_recordings import (
+    write_ducktrack_example,
+    write_owamcap_example,
+    write_owl_example,
+    write_vpt_example,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 SCRIPTS = {script.name: script for script in entry_points(group="console_scripts")}
+# What a page's reader has already: recordings of the recorder it is about.
+RECORDINGS = {
+    "owamcap.md": write_owamcap_example,
+    "owl-control.md": write_owl_example,
+    "vpt.md": write_vpt_example,
+    "ducktrack.md": write_ducktrack_example,
+}
 # What needs the Hub ends, where there is none, with one line that says so.
 NEEDS_HUB = "recordings-to-lerobot push"
 
@@ -43,10 +56,11 @@ def run_here(command: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
         signal.signal(signal.SIGTERM, handler)
 
 
-# Servers run until they are stopped: tests/serving/test_async_docs.py.
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "async.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    if page.name in RECORDINGS:
+        RECORDINGS[page.name](tmp_path / "recordings" / "one")
     for command in [command for block in blocks(page, "bash") for command in commands(block)]:
         exit_code = run_here(command, monkeypatch)
         errors = capsys.readouterr().err
