@@ -6,15 +6,12 @@ A server of its own, with a small untrained policy; clients that send an observa
 bursts, and again and again at the same step. The two ways alternate; every answer of the one is compared with the
 same of the other. Prints one JSON line: the ratio of times (median over the turns), the largest difference between
 actions, the server's own work on a request, part by part, in milliseconds, its memory, and what the similarity filter
-and
-LeRobot's own would have skipped of what the scripted player sees in Miniworld.
+and LeRobot's own would have skipped of what the scripted player sees in Miniworld.
 """
 
 import argparse
 import json
 import pickle
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +29,7 @@ from lerobot_qwenvla.serving.engine import Engine
 from lerobot_qwenvla.serving.server import PolicyServerConfig
 from lerobot_qwenvla.serving.similarity import difference
 from lerobot_qwenvla.serving.wire.messages import Observation, read_observation, read_setup, write_actions
-from tests.serving.clients import Client, as_array, features, setup
+from tests.serving.clients import Client, as_array, features, setup, start_server
 from tests.serving.small_policy import NAMES, load_config, save_policy
 
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1)
@@ -158,10 +155,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = save_policy(Path(folder) / "checkpoint", picture_px=args.picture)
         result = {"own_work_ms": own_work(checkpoint, args.picture), "skipped": filters(args.task, args.picture)}
-        command = [sys.executable, "-m", "lerobot_qwenvla.serving.server", f"--policy.path={checkpoint}", "--port=0"]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        server, address = start_server(checkpoint)
         try:
-            address = server.stdout.readline().split(" on ")[1].split(". A client")[0]
             memory = psutil.Process(server.pid).memory_info
             jobs = [(address, number, args.requests, args.picture) for number in range(args.clients)]
             ratios, differences, memory_mb = [], [], []

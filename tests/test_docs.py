@@ -69,8 +69,7 @@ def desktop(page, tmp_path_factory):
         yield
 
 
-# Servers run until they are stopped: tests/serving/test_async_docs.py.
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "async.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.usefixtures("desktop")
 def test_every_command_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

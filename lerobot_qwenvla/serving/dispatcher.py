@@ -138,7 +138,7 @@ class Dispatcher:
 
     async def _decide(self) -> None:
         """About all that wait at this moment."""
-        asked = [each for each in self.sessions.values() if each.request and each.pending]
+        asked = [session for session in self.sessions.values() if session.waits]
         if not asked:
             return
         questions = []
@@ -177,6 +177,6 @@ class Dispatcher:
     def status(self) -> dict[str, Any]:
         return {
             "sessions": len(self.sessions),
-            "waiting": sum(each.request is not None and each.pending is not None for each in self.sessions.values()),
+            "waiting": sum(session.waits for session in self.sessions.values()),
             **self.figures.summary(time.monotonic()),
         }

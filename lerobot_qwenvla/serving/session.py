@@ -84,6 +84,11 @@ class Session:
     times: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=TIMES_KEPT))
     is_closed: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether it asks for a decision, and has something new to decide about."""
+        return self.pending is not None and self.request is not None and not self.request.done()
+
     def take(self, sighting: Sighting, threshold: float) -> None:
         """Keeps an observation for the next decision, unless the last decision still does."""
         observation = sighting.observation

@@ -27,7 +27,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import psutil
-from clients import Client, as_array, features, pieces
+from clients import Client, as_array, features, pieces, start_server
 from hostile_payloads import executing, malformed, wrong_observations, wrong_setups
 from lerobot.async_inference.helpers import RemotePolicyConfig, TimedObservation
 from lerobot.transport import services_pb2
@@ -43,14 +43,6 @@ def observe(seed: int) -> dict:
     rng = np.random.default_rng(seed)
     state = dict(zip(NAMES, rng.uniform(-1, 1, len(NAMES)).tolist(), strict=True))
     return {**state, "screen": rng.integers(0, 255, PICTURE, dtype=np.uint8), "task": "go to the red box"}
-
-
-def start_server(checkpoint: Path) -> tuple[subprocess.Popen, str]:
-    """A server on a free port."""
-    command = [sys.executable, "-m", "lerobot_qwenvla.serving.server", f"--policy.path={checkpoint}", "--port=0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    line = server.stdout.readline()
-    return server, line.split(" on ")[1].split(". A client")[0]
 
 
 Attack = Callable[[Client], None]

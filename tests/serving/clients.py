@@ -2,10 +2,14 @@
 
 import asyncio
 import pickle
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -56,6 +60,23 @@ def running(engine: Engine, path: str = "checkpoint", **options: Any) -> Iterato
         if not problem:
             handle["loop"].call_soon_threadsafe(handle["stop"].set)
         thread.join(TIMEOUT_S)
+
+
+def start_server(checkpoint: Path, *options: str) -> tuple[subprocess.Popen, str]:
+    """A server in a process of its own, on a free port; its address."""
+    command = [
+        sys.executable,
+        "-m",
+        "lerobot_qwenvla.serving.server",
+        f"--policy.path={checkpoint}",
+        "--port=0",
+        *options,
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    for line in server.stdout:  # LeRobot says something first
+        if found := re.match(rf"Serving {re.escape(str(checkpoint))} on (\S+)\. A client:", line):
+            return server, found[1]
+    raise RuntimeError(f"the server ended with {server.wait()}")
 
 
 def features(names: Iterable[str], picture_shape: tuple[int, int, int], camera: str = "screen") -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The commands of docs/async.md, as far as one machine goes: servers and clients in terminals of their own."""
+"""The commands of docs/async.md, as far as one machine goes: servers and clients in terminals of their own.
+
+The page calls them sh, as tests/test_docs.py would wait for a server to end.
+"""
 
 import json
 import re
@@ -82,7 +85,7 @@ def test_servers_and_clients(terminal, tmp_path):
         .replace("gpu-machine", "localhost")
         .replace("8080", str(port))
     )
-    blocks = re.findall(r"^```bash\n(.*?)^```$", text, flags=re.M | re.S)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, flags=re.M | re.S)
     [serve], [stock_client], [ask], [certificate, token, serve_safely], [our_client] = map(str.splitlines, blocks)
     save_policy(tmp_path / "outputs/train/demo/checkpoints/last/pretrained_model", picture_px=64)
 

@@ -102,6 +102,20 @@ def test_clients_at_once_get_what_each_gets_alone(address, declared, make_values
         np.testing.assert_allclose(other, one, atol=1e-5)
 
 
+def test_what_comes_during_a_decision_is_for_the_next(client, make_values, address, engine, monkeypatch):
+    sample = engine.policy.model.sample
+    monkeypatch.setattr(engine.policy.model, "sample", lambda *a, **k: (time.sleep(0.3), sample(*a, **k))[1])
+    before = json.loads(status(StatusConfig(server_address=address)))["decisions"]
+    client.show(0, make_values(0))
+    first = client.stub.GetActions.future(EMPTY)
+    time.sleep(0.1)
+    client.show(1, make_values(1))
+    assert pickle.loads(first.result().data)[0].get_timestep() == 1
+    assert client.actions()[0].get_timestep() == 2
+    got = json.loads(status(StatusConfig(server_address=address)))
+    assert got["decisions"] == before + 2
+
+
 def test_a_running_chunk_is_continued(make_engine, declared, make_values):
     """Over a protocol that knows nothing of it: the server knows what it sent, and the timestep what was performed."""
 
