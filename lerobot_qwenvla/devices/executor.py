@@ -17,17 +17,13 @@ STALL_TICKS = 3
 
 @dataclass
 class ExecutionConfig:
-    """How actions become what is held.
+    """How actions become what is held."""
 
-    Attributes:
-        press_above: A button or key goes down above this.
-        release_below: It comes up at or below this; lower than `press_above`, a key does not flutter around one
-            threshold.
-        smoothing: How much of the mouse's way to the next position it holds back, in [0, 1).
-    """
-
+    # A button or key goes down above this.
     press_above: float = PRESSED_ABOVE
+    # It comes up at or below this; lower than `press_above`, a key does not flutter around one threshold.
     release_below: float = PRESSED_ABOVE
+    # How much of the mouse's way to the next position it holds back, in [0, 1).
     smoothing: float = 0.0
 
     def __post_init__(self):

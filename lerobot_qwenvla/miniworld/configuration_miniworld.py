@@ -30,9 +30,9 @@ class MiniworldEnvConfig(EnvConfig):
         canvas_w: Width of the screen in pixels.
         canvas_h: Height of the screen in pixels.
         episode_length: Step budget; None keeps the one of the stock world.
+        execution: Thresholds and smoothing of the actions.
         variation: One in `tasks.VARIATIONS`: words, or pairs of colour and shape, that were never recorded, or an
             instruction that names another object than the goal.
-        execution: Thresholds and smoothing of the actions.
     """
 
     task: str | None = "OneRoom"

@@ -69,7 +69,7 @@ FFMPEG = Need(
 # A screen that nobody sees, and a mouse and keyboard that nobody holds.
 WINDOW = Need(
     name="A virtual screen (Xvfb, xdotool)",
-    loss="the recorder's window cannot be tested",
+    loss="windows cannot be tested",
     packages=("xvfb", "xdotool"),
     is_there=lambda: all(map(shutil.which, ("Xvfb", "xdotool"))),
 )

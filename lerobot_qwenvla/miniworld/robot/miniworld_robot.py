@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from dataclasses import asdict
 
 import numpy as np
@@ -62,7 +63,8 @@ class MiniworldRobot(InputRobot):
             "episode_length": config.episode_length,
             "variation": config.variation,
         }
-        settings = WorldSettings(env, config.execution, config.fps, config.seed, config.window)
+        display = os.environ.get("DISPLAY")
+        settings = WorldSettings(env, config.execution, config.fps, config.seed, config.window, display)
         self._world, self._n_told = WorldProcess(settings), 0
 
     def _observe(self) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ LeRobot calls the robot from.
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class WorldSettings:
         fps: Ticks a second.
         first_seed: Of the first episode; the others follow it.
         window: Whether a person sees it.
+        display: On which display; the server that processes are forked from may have begun before there was one.
     """
 
     env: dict[str, Any]
@@ -41,6 +43,7 @@ class WorldSettings:
     fps: float
     first_seed: int
     window: bool
+    display: str | None = None
 
 
 class _Latest:
@@ -155,6 +158,7 @@ def _live(settings: WorldSettings, connection: Connection, latest: _Latest) -> N
         stack.enter_context(contextlib.suppress(EOFError, ConnectionError))
         try:
             if settings.window:
+                os.environ |= {"DISPLAY": settings.display} if settings.display else {}
                 use_display()
             env = stack.enter_context(contextlib.closing(MiniworldEnv(**settings.env)))
             world = RealTimeWorld(env, executor, settings.first_seed)

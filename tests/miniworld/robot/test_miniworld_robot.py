@@ -8,9 +8,11 @@ import pytest
 from lerobot.robots import RobotConfig, make_robot_from_config
 from lerobot.utils.errors import DeviceNotConnectedError
 
+from lerobot_qwenvla.devices.desktop.region import ScreenRegion
 from lerobot_qwenvla.devices.robot_features import values_of
 from recordings_to_lerobot.actions.channels import CHANNELS
 from recordings_to_lerobot.actions.encoding import action_vector
+from tests.virtual_screen import virtual_desktop
 
 LONGEST_WAIT_S = 60
 NOTHING = values_of(action_vector(), CHANNELS)
@@ -101,3 +103,15 @@ def test_a_world_whose_process_died_says_so():
     robot.disconnect()
     with pytest.raises(DeviceNotConnectedError):
         robot.get_observation()
+
+
+def test_a_person_sees_what_the_robot_sees(tmp_path):
+    with virtual_desktop(tmp_path):
+        robot = make_robot(window=True)
+        robot.connect()
+        region = ScreenRegion("Miniworld", None)
+        wait_until(robot, lambda _: region.grab(robot.canvas_px).std() > 10)
+        shown, seen = region.grab(robot.canvas_px), robot.get_observation()["screen"]
+        region.close()
+        robot.disconnect()
+    assert np.abs(shown.astype(int) - seen).mean() < 3
