@@ -25,8 +25,8 @@ from transformers import AutoModelForImageTextToText
 
 from lerobot_qwenvla.backbone.quantization import quantization_config
 from lerobot_qwenvla.backbone.settings import DTYPES, QUANTIZATIONS
+from lerobot_qwenvla.policy.algorithm.context import Features
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.tools.decision_profile import PARTS, time_parts
 from lerobot_qwenvla.tools.stopwatch import Stopwatch

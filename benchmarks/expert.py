@@ -16,9 +16,9 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
 
+from lerobot_qwenvla.policy.algorithm.context import Features
+from lerobot_qwenvla.policy.algorithm.flow_matching import FlowMatching
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import Features
-from lerobot_qwenvla.policy.flow_matching import FlowMatching
 from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
 from lerobot_qwenvla.tools.stopwatch import Stopwatch
 

@@ -25,9 +25,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lerobot_qwenvla.features.table import QUANTIZATIONS, FeatureTable, RowLayout, TableWriter
+from lerobot_qwenvla.policy.algorithm.context import Features
+from lerobot_qwenvla.policy.algorithm.flow_matching import FlowMatching, draw
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import Features
-from lerobot_qwenvla.policy.flow_matching import FlowMatching, draw
 
 READS_A_TURN = 5  # a read is short beside a step
 WORDS = 20  # of an instruction

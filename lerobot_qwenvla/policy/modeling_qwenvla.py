@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from lerobot_qwenvla.backbone import FrozenBackbone
 from lerobot_qwenvla.features.store import FeatureStore
 from lerobot_qwenvla.policy.adapters import check_adapters, default_adapters
+from lerobot_qwenvla.policy.algorithm.flow_matching import Chance, FlowMatching, Steering, draw, losses_by_kind
 from lerobot_qwenvla.policy.checkpoint import check_trained_with, expect_no_backbone, warn_of_local_backbone
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.flow_matching import Chance, FlowMatching, Steering, draw, losses_by_kind
 from lerobot_qwenvla.policy.hub.card import make_card
 from lerobot_qwenvla.policy.observation import Observation
 from lerobot_qwenvla.policy.perception import Perception

@@ -9,8 +9,8 @@ from lerobot_qwenvla.backbone import FrozenBackbone
 from lerobot_qwenvla.backbone.prompt import HIDDEN_INSTRUCTION
 from lerobot_qwenvla.features.frame_memory import FrameMemory
 from lerobot_qwenvla.features.store import FeatureStore
+from lerobot_qwenvla.policy.algorithm.context import Features
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.observation import Observation
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from lerobot.policies.rtc import RTCProcessor
 from torch import Tensor
 
-from lerobot_qwenvla.policy.flow_matching import Steering
+from lerobot_qwenvla.policy.algorithm.flow_matching import Steering
 
 
 def steering(

@@ -15,9 +15,9 @@ from lerobot.utils.constants import OBS_STATE
 from torch import Tensor
 
 from lerobot_qwenvla.backbone.prompt import HIDDEN_INSTRUCTION
+from lerobot_qwenvla.policy.algorithm.context import Features
+from lerobot_qwenvla.policy.algorithm.flow_matching import Steering, draw
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import Features
-from lerobot_qwenvla.policy.flow_matching import Steering, draw
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.policy.observation import Observation as Batch
 from lerobot_qwenvla.policy.rtc import steering

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from lerobot_qwenvla.backbone.prompt import HIDDEN_INSTRUCTION
 from lerobot_qwenvla.backbone.quantization import is_nf4
+from lerobot_qwenvla.policy.algorithm.context import Features
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import Features
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.tools.stopwatch import Stopwatch
 

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from lerobot_qwenvla.backbone import UnloadedBackbone
 from lerobot_qwenvla.backbone.prefix_cache import pad_words
 from lerobot_qwenvla.features.columns import feature_identity
+from lerobot_qwenvla.policy.algorithm.context import Features
+from lerobot_qwenvla.policy.algorithm.expert import KeysValues, at_time
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import Features
-from lerobot_qwenvla.policy.expert import KeysValues, at_time
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
 

@@ -13,7 +13,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from lerobot_qwenvla.backbone.tiny import make_tiny_backbone
 from lerobot_qwenvla.policy import observation as observation_module
-from lerobot_qwenvla.policy.context import Features
+from lerobot_qwenvla.policy.algorithm.context import Features
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 
 SCREEN = "observation.images.screen"

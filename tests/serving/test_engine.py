@@ -7,7 +7,7 @@ import pytest
 import torch
 from lerobot.policies.rtc import RTCConfig
 
-from lerobot_qwenvla.policy.flow_matching import draw
+from lerobot_qwenvla.policy.algorithm.flow_matching import draw
 from lerobot_qwenvla.serving.engine import Engine, Question
 from lerobot_qwenvla.serving.wire.messages import Observation
 from tests.serving.conftest import NAMES

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from lerobot_qwenvla.features.columns import column_of_camera
-from lerobot_qwenvla.policy.context import POOL_STRIDE, CameraProjector
-from lerobot_qwenvla.policy.expert import Attention
+from lerobot_qwenvla.policy.algorithm.context import POOL_STRIDE, CameraProjector
+from lerobot_qwenvla.policy.algorithm.expert import Attention
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 
 # What modules were given and what they gave, of each call.

@@ -1,6 +1,6 @@
 import torch
 
-from lerobot_qwenvla.policy.expert import ActionExpert, ExpertLayer
+from lerobot_qwenvla.policy.algorithm.expert import ActionExpert, ExpertLayer
 
 ACTIONS = 3
 

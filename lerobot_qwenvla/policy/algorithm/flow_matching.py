@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from lerobot.policies.common.flow_matching import sample_noise
 from torch import Tensor, nn
 
+from lerobot_qwenvla.policy.algorithm.context import CameraProjector, ContextProjector, Features, InstructionPooling
+from lerobot_qwenvla.policy.algorithm.expert import ActionExpert, KeysValues, Modulations, at_time
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, Features, InstructionPooling
-from lerobot_qwenvla.policy.expert import ActionExpert, KeysValues, Modulations, at_time
 from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
 
 # Kinds of channels whose losses are logged apart, by how the names of actions begin.

@@ -6,8 +6,8 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from lerobot_qwenvla.policy.context import Features
-from lerobot_qwenvla.policy.flow_matching import FlowMatching, draw
+from lerobot_qwenvla.policy.algorithm.context import Features
+from lerobot_qwenvla.policy.algorithm.flow_matching import FlowMatching, draw
 from lerobot_qwenvla.policy.solvers import TABLEAUS, evaluation_times, integrate
 
 SCREEN = "observation.images.screen"

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from lerobot_qwenvla.policy.context import CameraProjector, ContextProjector, Features, InstructionPooling, TokenPooling
+from lerobot_qwenvla.policy.algorithm.context import (
+    CameraProjector,
+    ContextProjector,
+    Features,
+    InstructionPooling,
+    TokenPooling,
+)
 
 
 def make_context(pooling: str = "none", state: int = 5) -> ContextProjector:
