@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from recordings_to_lerobot.actions.channels import BUTTON_BITS
+from recordings_to_lerobot.actions.channels import BUTTON_BITS, SIDE_BUTTON_BITS
 from recordings_to_lerobot.recordings.events import ABSENT, Events
 
 # A key by its virtual-key code, or a button by its bit.
@@ -86,12 +86,15 @@ def follow_switches(events: Events, event_ns: np.ndarray) -> dict[Control, Switc
     for code in np.unique(events.vk[is_key]).tolist():
         says = np.flatnonzero(is_key & (events.vk == code))
         followed["key", code] = Switch(says, event_ns[says], is_down[says], none)
-    # Moves that carry `buttons` say what is held; clicks are taps.
-    holds = np.flatnonzero(events.is_kind("mousemove") & (events.buttons != ABSENT))
-    is_click = events.is_kind("mouseclick")
-    for bit in BUTTON_BITS.values():
-        taps_ns = event_ns[is_click & (events.buttons & bit != 0)]
-        followed["button", bit] = Switch(holds, event_ns[holds], events.buttons[holds] & bit != 0, taps_ns)
+    # Moves that carry `buttons` say of all what is held; clicks are taps.
+    holds = events.is_kind("mousemove") & (events.buttons != ABSENT)
+    goes_down, is_click = events.is_kind("buttondown"), events.is_kind("mouseclick")
+    changes = goes_down | events.is_kind("buttonup")
+    for bit in (BUTTON_BITS | SIDE_BUTTON_BITS).values():
+        is_meant = events.buttons & bit != 0  # (E,)
+        says = np.flatnonzero(holds | (changes & is_meant))
+        is_down = (is_meant & holds) | goes_down
+        followed["button", bit] = Switch(says, event_ns[says], is_down[says], event_ns[is_click & is_meant])
     return followed
 
 

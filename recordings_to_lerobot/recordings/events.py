@@ -174,7 +174,7 @@ def read_events(path: Path, sort_events: bool = False) -> Events:
             if goes_back and not sort_events:
                 raise RecordingError(
                     f"{path}:{number}: ts goes back by {latest_tick - event.ts} ticks (to {event.ts}); "
-                    "re-export, or pass --sort-events"
+                    "re-export, or pass --repair=[order]"
                 )
             latest_tick = event.ts if latest_tick is None else max(latest_tick, event.ts)
             has_position = isinstance(event, MouseMove | MouseClick)

@@ -10,8 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from recordings_to_lerobot.actions.channels import BUTTON_BITS
-from recordings_to_lerobot.actions.vocabulary import KeyCodes
+from recordings_to_lerobot.actions.channels import ActionSpace
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS
 
 Feature = Literal["observation.state", "action"]
@@ -26,6 +25,8 @@ class RawEvent:
     kind: str
     x_px: float | None
     y_px: float | None
+    dx: float | None
+    dy: float | None
     buttons: int | None
     vk: int | None
     row: int | None
@@ -86,6 +87,7 @@ class Explanation:
     task: str
     channels: tuple[str, ...]
     key_of_code: dict[int, str]
+    mouse_scale: float | None  # counts that make 1 in the mouse channels, if they are of a captured mouse
     size_px: tuple[int, int]
     origin_ns: int  # start of the first row, on the recorder's clock
     frame: int
@@ -109,7 +111,18 @@ class _Sample:
 class Derivation:
     """Derives the values of a row from the raw events, and says how."""
 
-    def __init__(self, events: list[RawEvent], key_codes: KeyCodes, size_px: tuple[int, int], origin_ns: int):
+    def __init__(
+        self,
+        events: list[RawEvent],
+        space: ActionSpace,
+        mouse_scale: float | None,
+        size_px: tuple[int, int],
+        origin_ns: int,
+    ):
+        key_codes = space.key_codes
+        self._space = space
+        self._mouse_scale = mouse_scale
+        self._motions = [event for event in events if event.dx is not None]
         self._size_px = size_px
         self._origin_ns = origin_ns
         self._positions = [event for event in events if event.kind in ("mousemove", "mouseclick")]
@@ -119,10 +132,14 @@ class Derivation:
         for event in events:
             if event.kind == "mouseclick" or (event.kind == "mousemove" and event.buttons is not None):
                 is_tap = event.kind == "mouseclick"
-                for name, bit in BUTTON_BITS.items():
+                for name, bit in space.button_bits.items():
                     if event.buttons & bit or not is_tap:
                         sample = _Sample(event, bool(event.buttons & bit), is_tap)
                         self._samples[f"button.{name}"].append(sample)
+            elif event.kind in ("buttondown", "buttonup"):
+                for name, bit in space.button_bits.items():
+                    if event.buttons & bit:
+                        self._samples[f"button.{name}"].append(_Sample(event, event.kind == "buttondown"))
             elif event.kind in ("keydown", "keyup") and event.vk in key_of_code:
                 (held_codes.add if event.kind == "keydown" else held_codes.discard)(event.vk)
                 name = key_of_code[event.vk]
@@ -138,6 +155,9 @@ class Derivation:
             if device == "mouse" and name in ("x", "y"):
                 state = self._position(name, row.start_ns)
                 action = self._position(name, row.end_ns)
+            elif device == "wheel" or (device == "mouse" and self._space.mouse == "relative"):
+                state = self._motion(device, name, before_ns, row.start_ns)
+                action = self._motion(device, name, row.start_ns, row.end_ns)
             elif name in ("dx", "dy") and device == "mouse":
                 state = self._movement(name, before_ns, row.start_ns)
                 action = self._movement(name, row.start_ns, row.end_ns)
@@ -185,6 +205,26 @@ class Derivation:
             f"({end_shown} − {start_shown})/({self._size(axis)}−1) = {signed(value)}: "
             f"from {axis}={start_shown}, {origin}, to {axis}={end_shown}, {end_event.place}"
         )
+
+    def _motion(self, device: str, name: str, start_ns: int | None, end_ns: int) -> tuple[float, str]:
+        """What the captured mouse or the wheel moved in [start, end)."""
+        if start_ns is None:
+            return 0.0, "0: there is no row before the first"
+        kind = "wheel" if device == "wheel" else "mousedelta"
+        inside = [event for event in self._motions if event.kind == kind and start_ns <= event.ns < end_ns]
+        moments = f"{_format_ms(start_ns - self._origin_ns)} to {_format_ms(end_ns - self._origin_ns)} ms"
+        if not inside:
+            return 0.0, f"0: no {kind} event from {moments}"
+        total = sum(event.dx if name == "dx" else event.dy for event in inside)
+        lines = f"line {inside[0].line}" if len(inside) == 1 else f"lines {inside[0].line} to {inside[-1].line}"
+        source = f"sum of {name} on {lines}, from {moments}"
+        if device == "wheel":
+            return total, f"{total:g}: {source}"
+        assert self._mouse_scale is not None
+        value = float(np.float32(total)) / self._mouse_scale
+        clipped = min(1.0, max(-1.0, value))
+        formula = f"{total:g}/{self._mouse_scale:g} = {signed(value)}"
+        return clipped, f"{formula}{'' if clipped == value else f', clipped to {signed(clipped)}'}: {source}"
 
     def _held(self, channel: str, ns: int) -> tuple[float, str]:
         """Whether a button or key is down just before a moment."""

@@ -94,7 +94,7 @@ def test_events_that_go_back_are_refused(tmp_path):
     with pytest.raises(RecordingError) as caught:
         read(tmp_path, lines)
     assert str(caught.value) == (
-        f"{tmp_path}/events.jsonl:3: ts goes back by 4200 ticks (to 5000); re-export, or pass --sort-events"
+        f"{tmp_path}/events.jsonl:3: ts goes back by 4200 ticks (to 5000); re-export, or pass --repair=[order]"
     )
 
 

@@ -55,9 +55,10 @@ def words(explanation: Explanation, feature: str) -> dict[str, str]:
         {},
         {"mouse": "delta", "keep_duplicates": True, "offset_ms": -31.25},
         {"mouse": "delta", "resample": True},
-        {"keys": VOCABULARY, "resample": True, "sort_events": True},
+        {"keys": VOCABULARY, "resample": True, "repair": ["order"]},
+        {"mouse": "relative", "extra_channels": ["side_buttons", "wheel"]},
     ],
-    ids=["plain", "delta", "grid", "vocabulary"],
+    ids=["plain", "delta", "grid", "vocabulary", "relative"],
 )
 def test_every_value_of_every_row_is_explained_and_every_event_is_under_its_row(tmp_path, options):
     recordings = []
@@ -135,6 +136,22 @@ def test_words_say_how_far_the_mouse_moved(tmp_path):
     state = words(explain_row(root, 0, 1, 0), STATE)["mouse.dy"]
     assert state == "(8 − 31.5)/(64−1) = −0.373: from y=31.5, the centre, to y=8, line 1 (row 0)"
     assert words(explain_row(root, 0, 2, 0), ACTION)["mouse.dx"] == "0: no mouse event from 200 to 300 ms"
+
+
+def test_words_say_what_captured_mouse_and_wheel_added_up_to(tmp_path):
+    start, *_ = ticks = regular_ticks(3)
+    events = [
+        {"ts": start + 10, "kind": "mousedelta", "dx": 3, "dy": 0},
+        {"ts": start + 20, "kind": "mousedelta", "dx": 5, "dy": -20},
+        {"ts": start + 30, "kind": "wheel", "dx": 0, "dy": -2},
+    ]
+    make_recording(tmp_path / "raw/a", ticks, events)
+    root = convert_to(tmp_path, mouse="relative", mouse_scale=16.0, extra_channels=["wheel"])
+    row_0 = words(explain_row(root, 0, 0, 0), ACTION)
+    assert row_0["mouse.dx"] == "8/16 = +0.500: sum of dx on lines 1 to 2, from 0 to 100 ms"
+    assert row_0["mouse.dy"] == "-20/16 = −1.250, clipped to −1.000: sum of dy on lines 1 to 2, from 0 to 100 ms"
+    assert row_0["wheel.dy"] == "-2: sum of dy on line 3, from 0 to 100 ms"
+    assert words(explain_row(root, 0, 1, 0), ACTION)["mouse.dx"] == "0: no mousedelta event from 100 to 200 ms"
 
 
 def test_source_frames_that_no_row_shows_are_listed_where_they_were(tmp_path):

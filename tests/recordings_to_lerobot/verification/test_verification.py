@@ -113,8 +113,9 @@ def test_dataset_as_converted_passes(original, capsys):
         ({"mouse": "delta", "resample": True}, 0),
         ({"idle": "trim", "idle_s": 0.5, "mouse": "delta", "resample": True}, 10),
         ({"video": "encode"}, 0),
+        ({"mouse": "relative", "mouse_scale": 10.0, "extra_channels": ["side_buttons", "wheel"]}, 0),
     ],
-    ids=["delta", "trim", "encode"],
+    ids=["delta", "trim", "encode", "relative"],
 )
 def test_other_ways_to_convert_pass(tmp_path, options, idle_rows):
     converted(tmp_path, **options)
