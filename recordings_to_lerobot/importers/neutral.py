@@ -31,3 +31,4 @@ class InputEvent(NamedTuple):
     vk: int | None = None
     dx: float | None = None
     dy: float | None = None
+    raw: str | None = None  # of a kind that is not known, what stands in the file, where the kind does not say all

@@ -116,7 +116,7 @@ class Logged(NamedTuple):
     number: int  # among all, in order of time, from 1
     ns: int
     topic: str
-    message: Any  # of the topic's model; None for a topic without one
+    message: Any  # of the topic's model; its text for a topic without one
 
 
 @dataclass
@@ -152,7 +152,8 @@ def read_messages(path: Path, topics: Iterable[str] | None = None) -> Iterator[L
                 if wanted is not None and channel.topic not in wanted:
                     continue
                 model = _MODELS.get(channel.topic)
-                content = model.model_validate_json(message.data) if model else None
+                data = message.data
+                content = model.model_validate_json(data) if model else data.decode("utf-8", "replace")
                 yield Logged(number, message.log_time, channel.topic, content)
         except ValidationError as error:
             raise RecordingError(
@@ -278,7 +279,7 @@ class InputReader:
                 case Screen() | Window():
                     pass
                 case _:
-                    yield InputEvent(ns, topic, number)
+                    yield InputEvent(ns, topic, number, raw=message)
         for change in missing_changes(self._keys, self._key_states):
             self.repairs["key_changes_from_state"] += 1
             yield InputEvent(change.ns, "keydown" if change.is_down else "keyup", change.line, vk=change.code)
@@ -301,7 +302,7 @@ class InputReader:
 
     def _raw_events(self, ns: int, number: int, message: RawMouse, with_buttons: bool) -> Iterator[InputEvent]:
         if message.us_flags & _MOVE_ABSOLUTE:
-            yield InputEvent(ns, "mouse/raw absolute", number)
+            yield InputEvent(ns, "mouse/raw absolute", number, raw=message.model_dump_json())
         elif message.last_x or message.last_y:
             yield InputEvent(ns, "mousedelta", number, dx=message.last_x, dy=message.last_y)
         if not with_buttons:

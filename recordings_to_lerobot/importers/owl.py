@@ -62,7 +62,7 @@ class Row:
     line: int
     ns: int
     kind: str
-    args: Any  # of the type that belongs to the kind; None for a kind without one
+    args: Any  # of the type that belongs to the kind; the text for a kind without one
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -95,7 +95,7 @@ def _parse_row(place: str, number: int, line: bytes) -> Row | None:
         args = args[1:-1].replace('""', '"')
     adapter = _ARGS.get(kind)
     try:
-        return Row(number, seconds_to_ns(timestamp), kind, adapter.validate_json(args) if adapter else None)
+        return Row(number, seconds_to_ns(timestamp), kind, adapter.validate_json(args) if adapter else args)
     except ValidationError as error:
         raise RecordingError(f"{place}: {kind}: {explain(error)}; re-export the recording") from None
     except ValueError as error:
@@ -150,7 +150,7 @@ class InputReader:
                 case "END" | "VIDEO_END" | "HOOK_START":
                     pass
                 case _:
-                    yield InputEvent(ns, row.kind, number)
+                    yield InputEvent(ns, row.kind, number, raw=args)
         if self.video_start_ns is None and self._start_ns is not None:
             # Versions before VIDEO_START; the recorder began a little before the video.
             self.video_start_ns = self._start_ns

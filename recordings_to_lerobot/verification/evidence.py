@@ -115,8 +115,11 @@ def imported_events(events: Events, qpc_freq: int, offset_ms: float) -> RawEvent
         kind=np.array(events.kinds, dtype=object)[events.kind],
         x_px=events.x_px,
         y_px=events.y_px,
+        dx=events.dx,
+        dy=events.dy,
         buttons=events.buttons,
         vk=events.vk,
+        raw=np.array([events.unknown.get(line) for line in events.line.tolist()], dtype=object),
     )
 
 
