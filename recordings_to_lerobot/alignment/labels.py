@@ -13,6 +13,7 @@ from recordings_to_lerobot.alignment.timeline import (
     kept_frames,
     resampled_timeline,
     ticks_to_ns,
+    without_gaps,
 )
 from recordings_to_lerobot.recordings.find import EVENTS_FILE, FRAME_TICKS_FILE, META_FILE, file_of
 from recordings_to_lerobot.recordings.recording import Recording
@@ -58,8 +59,10 @@ def make_timeline(frame_ticks: np.ndarray, qpc_freq: int, source_fps: float, opt
     frame_index = kept_frames(frame_ticks, options.keep_duplicates)
     frame_ns = ticks_to_ns(frame_ticks[frame_index], qpc_freq)
     if options.fps or options.resample:
-        return resampled_timeline(frame_index, frame_ns, rows_a_second(source_fps, options), source_fps)
-    return frames_timeline(frame_index, frame_ns, source_fps)
+        timeline = resampled_timeline(frame_index, frame_ns, rows_a_second(source_fps, options), source_fps)
+    else:
+        timeline = frames_timeline(frame_index, frame_ns, source_fps)
+    return without_gaps(timeline, source_fps) if "gaps" in options.repair else timeline
 
 
 def label_recording(recording: Recording, options: LabelOptions, key_codes: KeyCodes = KEY_CODES) -> Labels:
@@ -81,5 +84,5 @@ def label_recording(recording: Recording, options: LabelOptions, key_codes: KeyC
     except ValueError as error:
         raise RecordingError(f"{file_of(recording.folder, file)}: {error}") from None
     space = options.action_space(key_codes)
-    state, action = encode_actions(recording.events, event_ns, timeline, size_px, space)
+    state, action = encode_actions(recording.events, event_ns, timeline, size_px, space, "keys" in options.repair)
     return Labels(timeline, state, action, space.channels, event_ns, fps)

@@ -6,7 +6,7 @@ import numpy as np
 
 from recordings_to_lerobot.actions.channels import ActionSpace
 from recordings_to_lerobot.alignment.timeline import NO_ROW, Timeline
-from recordings_to_lerobot.alignment.track import follow_switches
+from recordings_to_lerobot.alignment.track import follow_switches, stuck
 from recordings_to_lerobot.recordings.events import ABSENT, KNOWN_KINDS, Events
 from recordings_to_lerobot.recordings.recording import TickRepair
 
@@ -14,6 +14,7 @@ from recordings_to_lerobot.recordings.recording import TickRepair
 UNUSED = (
     "before_first_row",
     "after_last_row",
+    "in_gap",
     "unknown_kind",
     "no_channel",
     "key_outside_vocabulary",
@@ -22,7 +23,7 @@ UNUSED = (
     "button_unchanged",
 )
 # What is odd about an event that may label one nevertheless.
-REPAIRED = ("position_outside_canvas", "key_never_released", "button_never_released", "reordered")
+REPAIRED = ("position_outside_canvas", "key_never_released", "button_never_released", "released_as_stuck", "reordered")
 
 
 @dataclass(frozen=True)
@@ -51,34 +52,45 @@ class EventLedger:
 
 
 def account_for_events(
-    events: Events, event_ns: np.ndarray, timeline: Timeline, size_px: tuple[int, int], space: ActionSpace
+    events: Events,
+    event_ns: np.ndarray,
+    timeline: Timeline,
+    size_px: tuple[int, int],
+    space: ActionSpace,
+    stuck_until_ns: int | None = None,
 ) -> EventLedger:
     """Follows every event at `event_ns` (E,) to its row; positions are on a canvas of (width, height)."""
+    row = timeline.row_at(event_ns)
+    is_before, is_after = event_ns < timeline.start_ns[0], event_ns >= timeline.end_ns[-1]
+    is_known = events.kind < len(KNOWN_KINDS)
     is_key = events.is_kind("keydown") | events.is_kind("keyup")
     codes = [code for codes in space.key_codes.values() for code in codes]
     # Comparisons with the NaN of events without a position are false.
     x, y = events.x_px, events.y_px
     findings = {
-        "before_first_row": event_ns < timeline.start_ns[0],
-        "after_last_row": event_ns >= timeline.end_ns[-1],
-        "unknown_kind": events.kind >= len(KNOWN_KINDS),
+        "before_first_row": is_before,
+        "after_last_row": is_after,
+        "in_gap": is_known & (row == NO_ROW) & ~is_before & ~is_after,
+        "unknown_kind": ~is_known,
         "no_channel": _lacks_channel(events, space),
         "key_outside_vocabulary": is_key & ~np.isin(events.vk, codes),
         **_follow_keys(events, event_ns),
         "position_outside_canvas": (x < 0) | (x > size_px[0] - 1) | (y < 0) | (y > size_px[1] - 1),
         **_follow_buttons(events, event_ns, space),
+        "released_as_stuck": np.zeros(len(events.tick), dtype=bool),
         "reordered": events.reordered,
     }
-    return EventLedger(timeline.row_at(event_ns), {name: findings[name] for name in (*UNUSED, *REPAIRED)})
+    if stuck_until_ns is not None:
+        followed = follow_switches(events, event_ns)
+        for control in stuck(followed, stuck_until_ns):
+            findings["released_as_stuck"][followed[control].event[-1]] = True
+    return EventLedger(row, {name: findings[name] for name in (*UNUSED, *REPAIRED)})
 
 
 def _lacks_channel(events: Events, space: ActionSpace) -> np.ndarray:
     """Events of a known kind that could only label channels which the dataset does not have.  # (E,) bool"""
-    is_move, is_click, is_relative = (
-        events.is_kind("mousemove"),
-        events.is_kind("mouseclick"),
-        space.mouse == "relative",
-    )
+    is_move, is_click = events.is_kind("mousemove"), events.is_kind("mouseclick")
+    is_relative = space.mouse == "relative"
     changes = is_click | events.is_kind("buttondown") | events.is_kind("buttonup")
     has_button = changes & (events.buttons & sum(space.button_bits.values()) != 0)
     labels_button = has_button | (is_move & (events.buttons != ABSENT))

@@ -12,7 +12,7 @@ from recordings_to_lerobot.recordings.validation import RecordingError
 # As many as a recording may have frames a second.
 MAX_FPS = 1000
 
-Repair = Literal["frames", "order"]
+Repair = Literal["frames", "order", "keys", "gaps"]
 IdleMode = Literal["keep", "trim", "thin"]
 
 
@@ -37,8 +37,8 @@ class LabelOptions:
     resample: bool = False
     # Keep frames that repeat the tick of the frame before
     keep_duplicates: bool = False
-    # What to repair rather than refuse, as '[frames, order]': frames without a tick or ticks without a frame, and
-    # events that were written out of order
+    # What to repair, as '[frames, order]': frames without a tick and ticks without a frame, events that were written
+    # out of order, keys and buttons that are stuck at the end, gaps in which the recorder saw nothing
     repair: list[Repair] = field(default_factory=list)
     # Stretches without input in which the picture stands still: keep them, trim them to their first row,
     # or thin them to a row a second

@@ -19,6 +19,7 @@ def encode_actions(
     timeline: Timeline,
     size_px: tuple[int, int],
     space: ActionSpace,
+    release_stuck: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """State and action of every row of `timeline`, from the events at `event_ns` (E,).
 
@@ -26,7 +27,8 @@ def encode_actions(
     movements, in canvas widths and heights: the action's during this row, the state's during the row before
     (none in the first). They come from the recorded positions without clipping, because only then do they add
     up to the way from the first position to the last. With `mouse="relative"` they are likewise sums of counts, which
-    `relative.scaled` brings to [-1, 1], and so are those of the wheel, in notches.
+    `relative.scaled` brings to [-1, 1], and so are those of the wheel, in notches. With `release_stuck`, what is stuck
+    at the end comes up where it is last heard of.
 
     Returns:
         Two arrays (N, C) float32, with the channels of `space`.
@@ -55,7 +57,7 @@ def encode_actions(
         action[:, columns] = _sums(events, "wheel", event_ns, timeline)
         state[1:, columns] = action[:-1, columns]
 
-    followed = follow_switches(events, event_ns)
+    followed = follow_switches(events, event_ns, int(end_ns[-1]) if release_stuck else None)
     controls = {f"button.{name}": [("button", bit)] for name, bit in space.button_bits.items()}
     controls |= {f"key.{name}": [("key", code) for code in codes] for name, codes in space.key_codes.items()}
     for name, any_of in controls.items():

@@ -4,7 +4,7 @@ Times are integer nanoseconds on the recorder's clock throughout, so that two mo
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,6 +18,9 @@ LIMIT_NS = 2**62
 # Of a frame's nominal period: a frame that is late by no more is shown in time.
 SLACK = Fraction(1, 10)
 _MAX_RATE_DENOMINATOR = 1001
+
+# A recorder that sees nothing for longer has paused.
+GAP_NS = NS_PER_S
 
 # A clock that jumps by days would ask for a grid that fits no disk.
 MAX_ROWS_PER_FRAME = 1000
@@ -80,6 +83,19 @@ def frames_timeline(frame_index: np.ndarray, frame_ns: np.ndarray, source_fps: f
     """One row for each kept frame (K,), until the next one; the last row lasts one nominal frame period."""
     end_ns = np.append(frame_ns[1:], frame_ns[-1] + int(NS_PER_S // source_fps))  # (K,)
     return Timeline(frame_index, frame_ns, frame_ns, end_ns)
+
+
+def without_gaps(timeline: Timeline, source_fps: float) -> Timeline:
+    """Where no frame came for more than `GAP_NS`, rows own no time but the nominal period of the last frame before.
+
+    What happened meanwhile, nobody saw.
+    """
+    seen_until_ns = timeline.frame_ns + int(NS_PER_S // source_fps)  # (N,)
+    # Rows of frames own all the time to the next one, rows of a grid repeat the last picture.
+    is_gap = np.maximum(timeline.end_ns - timeline.start_ns, timeline.start_ns - timeline.frame_ns) > GAP_NS
+    end_ns = np.where(is_gap, np.minimum(timeline.end_ns, seen_until_ns), timeline.end_ns)
+    rows = end_ns > timeline.start_ns
+    return replace(timeline, end_ns=end_ns).take(rows | (timeline.end_ns == timeline.start_ns))
 
 
 def resampled_timeline(frame_index: np.ndarray, frame_ns: np.ndarray, fps: int, source_fps: float) -> Timeline:

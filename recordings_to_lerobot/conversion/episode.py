@@ -141,7 +141,8 @@ def _prepare(folder: Path, common: Common) -> tuple[PreparedEpisode, VideoFacts]
         labels = labels.take(is_kept)
     space = common.options.action_space(common.key_codes)
     kept = kept_frames(recording.frame_ticks, common.options.keep_duplicates)
-    event_ledger = account_for_events(events, labels.event_ns, labels.timeline, size_px, space)
+    until_ns = int(untrimmed.end_ns[-1]) if "keys" in common.options.repair else None
+    event_ledger = account_for_events(events, labels.event_ns, labels.timeline, size_px, space, until_ns)
     kinds = np.bincount(events.kind, minlength=len(events.kinds)).tolist()
     counts = {
         "video_frames": n_frames,

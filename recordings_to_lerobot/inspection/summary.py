@@ -46,7 +46,9 @@ def inspect_recording(folder: Path, input_dir: Path, options: LabelOptions, key_
     span_s = int(frame_ns[-1] - frame_ns[0]) / NS_PER_S
     mouse = MousePath.of(events, labels.event_ns, size_px)
     kinds = np.bincount(events.kind, minlength=len(events.kinds)).tolist()
-    ledger = account_for_events(events, labels.event_ns, timeline, size_px, options.action_space(key_codes))
+    space = options.action_space(key_codes)
+    until_ns = int(timeline.end_ns[-1]) if "keys" in options.repair else None
+    ledger = account_for_events(events, labels.event_ns, timeline, size_px, space, until_ns)
     summary = EpisodeSummary(
         source=source_of(folder, input_dir),
         task=(meta.task or "").strip(),

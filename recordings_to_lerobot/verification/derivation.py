@@ -4,8 +4,9 @@ It shares no code with `state_and_action.py`, so that a row that something else 
 """
 
 import bisect
+import functools
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -118,7 +119,9 @@ class Derivation:
         mouse_scale: float | None,
         size_px: tuple[int, int],
         origin_ns: int,
+        until_ns: int | None,
     ):
+        """Everything stays as it is last said to be, unless it is stuck `until_ns`, the end, if that is given."""
         key_codes = space.key_codes
         self._space = space
         self._mouse_scale = mouse_scale
@@ -129,7 +132,7 @@ class Derivation:
         self._samples: dict[str, list[_Sample]] = defaultdict(list)
         key_of_code = {code: name for name, codes in key_codes.items() for code in codes}
         held_codes: set[int] = set()
-        for event in events:
+        for event in _with_releases(events, until_ns):
             if event.kind == "mouseclick" or (event.kind == "mousemove" and event.buttons is not None):
                 is_tap = event.kind == "mouseclick"
                 for name, bit in space.button_bits.items():
@@ -147,8 +150,8 @@ class Derivation:
                 is_down = not held_codes.isdisjoint(key_codes[name])
                 self._samples[f"key.{name}"].append(_Sample(event, is_down))
 
-    def reasons(self, row: ExplainedRow, channels: tuple[str, ...], before_ns: int | None) -> list[Reason]:
-        """A reason for each channel of state and action; `before_ns` is when the row before began."""
+    def reasons(self, row: ExplainedRow, channels: tuple[str, ...], before_ns: tuple[int, int] | None) -> list[Reason]:
+        """A reason for each channel of state and action; `before_ns` is when the row before began and ended."""
         reasons = []
         for index, channel in enumerate(channels):
             device, name = channel.split(".", 1)
@@ -156,11 +159,11 @@ class Derivation:
                 state = self._position(name, row.start_ns)
                 action = self._position(name, row.end_ns)
             elif device == "wheel" or (device == "mouse" and self._space.mouse == "relative"):
-                state = self._motion(device, name, before_ns, row.start_ns)
-                action = self._motion(device, name, row.start_ns, row.end_ns)
+                state = self._motion(device, name, before_ns)
+                action = self._motion(device, name, (row.start_ns, row.end_ns))
             elif name in ("dx", "dy") and device == "mouse":
-                state = self._movement(name, before_ns, row.start_ns)
-                action = self._movement(name, row.start_ns, row.end_ns)
+                state = self._movement(name, before_ns)
+                action = self._movement(name, (row.start_ns, row.end_ns))
             else:
                 state = self._held(channel, row.start_ns)
                 action = self._pressed(channel, row.start_ns, row.end_ns)
@@ -190,9 +193,10 @@ class Derivation:
             return clipped, f"{formula}: no mouse event before {moment} ms, so it is at the centre"
         return clipped, f"{formula}: last position before {moment} ms is {axis}={shown}, {event.place}"
 
-    def _movement(self, name: str, start_ns: int | None, end_ns: int) -> tuple[float, str]:
-        if start_ns is None:
+    def _movement(self, name: str, interval_ns: tuple[int, int] | None) -> tuple[float, str]:
+        if interval_ns is None:
             return 0.0, "0: there is no row before the first"
+        start_ns, end_ns = interval_ns
         axis = name.removeprefix("d")
         start, start_shown, start_event = self._last_position(axis, start_ns)
         end, end_shown, end_event = self._last_position(axis, end_ns)
@@ -206,10 +210,11 @@ class Derivation:
             f"from {axis}={start_shown}, {origin}, to {axis}={end_shown}, {end_event.place}"
         )
 
-    def _motion(self, device: str, name: str, start_ns: int | None, end_ns: int) -> tuple[float, str]:
+    def _motion(self, device: str, name: str, interval_ns: tuple[int, int] | None) -> tuple[float, str]:
         """What the captured mouse or the wheel moved in [start, end)."""
-        if start_ns is None:
+        if interval_ns is None:
             return 0.0, "0: there is no row before the first"
+        start_ns, end_ns = interval_ns
         kind = "wheel" if device == "wheel" else "mousedelta"
         inside = [event for event in self._motions if event.kind == kind and start_ns <= event.ns < end_ns]
         moments = f"{_format_ms(start_ns - self._origin_ns)} to {_format_ms(end_ns - self._origin_ns)} ms"
@@ -256,6 +261,26 @@ class Derivation:
 
     def _size(self, axis: str) -> int:
         return self._size_px[0 if axis == "x" else 1]
+
+
+def _with_releases(events: list[RawEvent], until_ns: int | None) -> list[RawEvent]:
+    """The events, and a release right behind the last one of each key and button that the ledger says is stuck."""
+    released = "released as stuck"
+    if until_ns is None or not any(released in event.note for event in events):
+        return events
+    result = []
+    for index, event in enumerate(events):
+        result.append(event)
+        if released not in event.note:
+            continue
+        if event.vk is not None:
+            result.append(replace(event, ns=event.ns + 1, kind="keyup"))
+        else:
+            assert event.buttons is not None
+            later = (other for other in events[index + 1 :] if other.kind in ("buttondown", "buttonup"))
+            bits = functools.reduce(lambda bits, other: bits & ~other.buttons, later, event.buttons)
+            result.append(replace(event, ns=event.ns + 1, kind="buttonup", buttons=bits))
+    return result
 
 
 def signed(value: float) -> str:

@@ -122,7 +122,8 @@ def _recompute(findings: Findings, stored: StoredEpisode) -> _Expected:
     else:
         # What the importer reads, its tests compare with the recorder's own files.
         events = imported_events(recording.events, meta.qpc_freq, offset_ms)
-    presses, is_used = follow_presses(events, options.action_space(key_codes))
+    until_ns = int(labels.timeline.end_ns[-1]) if "keys" in options.repair else None
+    presses, is_used = follow_presses(events, options.action_space(key_codes), until_ns)
     if options.idle != "keep":
         row_of_event = rows_around(events.time_ns, labels.timeline)  # (E,)
         is_busy = np.isin(np.arange(len(labels.timeline)), row_of_event[is_used])
@@ -205,7 +206,7 @@ def _check_labels(findings: Findings, stored: StoredEpisode, expected: _Expected
     findings.compare("presses, from raw events", "row", rows, got_pressed, pressed)
     if expected.options.mouse == "relative":
         _check_motion(findings, "mousedelta", stored.columns["action"][:, :2], expected, expected.options.mouse_scale)
-    else:
+    elif not (expected.options.mouse == "delta" and "gaps" in expected.options.repair):  # gaps swallow movements
         _check_mouse_path(findings, stored.columns["action"], expected)
     if "wheel" in expected.options.extra_channels:
         columns = [labels.channels.index(channel) for channel in WHEEL_CHANNELS]

@@ -22,6 +22,8 @@ from recordings_to_lerobot.video.decode import open_video, scale
 
 NOTHING = -1
 _NEVER_NS = 2**63 - 1
+_STUCK_NS = 30 * NS_PER_S
+_BITS = (1, 2, 4, 8, 16)
 # LeRobot's tolerance between the time of a row and that of its picture.
 _TOLERANCE_S = 1e-4
 # Frames whose mean squared difference, in grey levels, is less may be one picture to an encoder: a change of one
@@ -123,8 +125,10 @@ def imported_events(events: Events, qpc_freq: int, offset_ms: float) -> RawEvent
     )
 
 
-def follow_presses(events: RawEvents, space: ActionSpace) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Follows what is pressed.
+def follow_presses(
+    events: RawEvents, space: ActionSpace, until_ns: int | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Follows what is pressed; what is stuck `until_ns` comes up a nanosecond after its last event, if that is given.
 
     Returns:
         By channel the first and last instant of every time it is down (M, 2) int64, and for each event (E,) bool
@@ -136,9 +140,11 @@ def follow_presses(events: RawEvents, space: ActionSpace) -> tuple[dict[str, np.
     codes_down: set[int] = set()
     n_down: Counter[str] = Counter()  # a key with several codes is down until all are up
     held_bits = 0
-    is_used = np.zeros(len(events.tick), dtype=bool)
+    is_used = np.zeros(len(events.tick) + 1, dtype=bool)  # the last stands for releases that nobody recorded
     columns = (events.time_ns.tolist(), events.kind, events.buttons.tolist(), events.vk.tolist())
-    for i, (time_ns, kind, buttons, code) in enumerate(zip(*columns, strict=True)):
+    steps = [(*step, i) for i, step in enumerate(zip(*columns, strict=True))]
+    # Stable, so that events of equal times keep their order.
+    for time_ns, kind, buttons, code, i in sorted(steps + _releases(steps, until_ns), key=lambda step: step[0]):
         if kind == "mouseclick":
             pressed = [name for name, bit in space.button_bits.items() if buttons & bit]
             for name in pressed:
@@ -168,7 +174,24 @@ def follow_presses(events: RawEvents, space: ActionSpace) -> tuple[dict[str, np.
             n_down[name] += 1 if kind == "keydown" else -1
             if n_down[name] == (1 if kind == "keydown" else 0):
                 _press_or_release(spans[name], time_ns, kind == "keydown")
-    return {channel: np.array(times, dtype=np.int64).reshape(-1, 2) for channel, times in spans.items()}, is_used
+    return {channel: np.array(times, dtype=np.int64).reshape(-1, 2) for channel, times in spans.items()}, is_used[:-1]
+
+
+def _releases(steps: list[tuple], until_ns: int | None) -> list[tuple]:
+    """A step up for each key and button that goes down, never comes up, and is silent for long before the end."""
+    last: dict[tuple[str, int], tuple[int, bool]] = {}
+    for time_ns, kind, buttons, code, _ in steps:
+        if kind in ("keydown", "keyup"):
+            last["keyup", code] = time_ns, kind == "keydown"
+        elif kind in ("buttondown", "buttonup") or (kind == "mousemove" and buttons != NOTHING):
+            for bit in _BITS:
+                if buttons & bit or kind == "mousemove":
+                    last["buttonup", bit] = time_ns, bool(buttons & bit) and kind != "buttonup"
+    return [
+        (time_ns + 1, kind, which if kind == "buttonup" else NOTHING, which if kind == "keyup" else NOTHING, -1)
+        for (kind, which), (time_ns, is_down) in last.items()
+        if until_ns is not None and is_down and until_ns - time_ns > _STUCK_NS
+    ]
 
 
 def _press_or_release(spans: list[list[int]], time_ns: int, is_down: bool) -> None:

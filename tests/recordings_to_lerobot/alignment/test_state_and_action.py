@@ -11,7 +11,7 @@ from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, Acti
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES, KeyCodes
 from recordings_to_lerobot.alignment.labels import make_timeline
 from recordings_to_lerobot.alignment.ledger import NO_ROW, EventLedger, account_for_events
-from recordings_to_lerobot.alignment.options import LabelOptions
+from recordings_to_lerobot.alignment.options import LabelOptions, Repair
 from recordings_to_lerobot.alignment.state_and_action import encode_actions
 from recordings_to_lerobot.alignment.timeline import frames_timeline, ticks_to_ns
 from recordings_to_lerobot.recordings.events import Events, read_events
@@ -46,16 +46,18 @@ def encode(tmp_path_factory):
         meta: dict = META,
         key_codes: KeyCodes = KEY_CODES,
         extra: tuple[ExtraChannels, ...] = (),
+        repair: tuple[Repair, ...] = (),
     ) -> Encoded:
         path.write_text("".join(json.dumps(event) + "\n" for event in events))
         parsed = read_events(path)
-        options = LabelOptions(fps=fps, keep_duplicates=keep_duplicates)
+        options = LabelOptions(fps=fps, keep_duplicates=keep_duplicates, repair=list(repair))
         timeline = make_timeline(np.array(frame_ticks), meta["qpc_freq"], meta["fps"], options)
         event_ns = ticks_to_ns(parsed.tick, meta["qpc_freq"], meta.get("offset_ms", 0))
         size_px = (meta["canvas_w"], meta["canvas_h"])
         space = ActionSpace(mouse, key_codes, extra)
-        state, action = encode_actions(parsed, event_ns, timeline, size_px, space)
-        ledger = account_for_events(parsed, event_ns, timeline, size_px, space)
+        state, action = encode_actions(parsed, event_ns, timeline, size_px, space, "keys" in repair)
+        until_ns = int(timeline.end_ns[-1]) if "keys" in repair else None
+        ledger = account_for_events(parsed, event_ns, timeline, size_px, space, until_ns)
         return Encoded(state, action, ledger, parsed)
 
     return run
@@ -268,6 +270,30 @@ def test_key_that_never_comes_up_stays_down_and_is_named(encode):
     encoded = encode([key("keydown", 1050), key("keyup", 1060), key("keydown", 1150)])
     assert column(encoded.action, "key.w") == [1, 1, 1, 1]
     assert encoded.found("key_never_released") == [2]
+
+
+LONG = [1000 + 100 * k for k in range(400)]
+
+
+def test_key_that_is_stuck_to_the_end_comes_up_where_it_is_last_heard_of(encode):
+    events = [key("keydown", 1150), key("keydown", 1250), button("buttondown", 1350, 1), key("keydown", 39_000, SHIFT)]
+    encoded = encode(events, LONG, repair=("keys",))
+    assert column(encoded.action, "key.w") == [0, 1, 1, *[0] * 397]
+    assert column(encoded.action, "button.left") == [0, 0, 0, 1, *[0] * 396]
+    assert encoded.action[-1, CHANNEL_INDEX["key.shift"]] == 1, "it is held when the recording ends"
+    assert encoded.found("released_as_stuck") == [1, 2]
+    assert all(column(encode(events, LONG).action, "key.w")[1:])
+
+
+@pytest.mark.parametrize("fps", [None, 10])
+def test_gap_in_which_nothing_was_seen_belongs_to_no_row(encode, fps):
+    frames = [1000, 1100, 4000, 4100]
+    events = [delta(1150, 1, 0), delta(2500, 10, 0), key("keydown", 3000), delta(4050, 2, 0)]
+    encoded = encode(events, frames, "relative", fps=fps, repair=("gaps",))
+    assert encoded.found("in_gap") == [1, 2]
+    assert encoded.action[-2, CHANNEL_INDEX["key.w"]] == 1, "it is held when the recorder goes on"
+    assert encoded.action[:, 0].sum() == 3
+    assert len(encoded.action) == (4 if fps is None else 2 + 10 + 2)
 
 
 def test_button_that_is_never_released_is_named(encode):
