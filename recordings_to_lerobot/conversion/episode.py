@@ -20,7 +20,7 @@ from recordings_to_lerobot.alignment.labels import label_recording
 from recordings_to_lerobot.alignment.ledger import account_for_events, account_for_frames, tick_counts
 from recordings_to_lerobot.alignment.options import LabelOptions
 from recordings_to_lerobot.alignment.relative import largest_moves
-from recordings_to_lerobot.alignment.timeline import kept_frames
+from recordings_to_lerobot.alignment.timeline import GAP_NS, NS_PER_S, kept_frames
 from recordings_to_lerobot.conversion.plan_entry import PlanEntry
 from recordings_to_lerobot.dataset.episode import PreparedEpisode
 from recordings_to_lerobot.importers.formats import files_of, read_recording
@@ -149,6 +149,7 @@ def _prepare(folder: Path, common: Common) -> tuple[PreparedEpisode, VideoFacts]
         "rows": len(labels.timeline),
         "duplicates_dropped": n_frames - len(kept),
         **tick_counts(recording.tick_repair),
+        "gaps": int(np.count_nonzero(np.diff(recording.frame_ticks) > GAP_NS / NS_PER_S * meta.qpc_freq)),
         "idle_rows": sum(stretch.stop_row - stretch.start_row for stretch in stretches),
         "idle_rows_dropped": len(untrimmed) - len(labels.timeline),
         **event_ledger.counts(),

@@ -61,37 +61,46 @@ def presentation_times(path: Path) -> np.ndarray:
 def match_ticks(ticks: np.ndarray, pts_ns: np.ndarray, qpc_freq: int) -> tuple[np.ndarray, TickRepair]:
     """One tick for each of P frames shown at `pts_ns`, from F of them, where some of either are lost in one place.
 
-    The place is where the clocks of ticks and video then fit best; the end, if they do not tell.
+    The place is where the intervals of ticks and frames then fit best; the end, if they do not tell.
 
     Returns:
         Ticks (P,) int64, never decreasing, and what was done.
     """
     n_frames, n_ticks = len(pts_ns), len(ticks)
     lost = abs(n_frames - n_ticks)
-    video = (pts_ns - pts_ns[0]) * (qpc_freq / 1e9)  # (P,) in ticks
     clock = (ticks - ticks[0]).astype(np.float64)  # (F,)
-    if n_frames > n_ticks:
-        place = _place_of_loss(video, clock)
-        known = np.delete(np.arange(n_frames), np.s_[place : place + lost])  # (F,)
-        repaired = ticks[0] + np.round(_interpolated(video, video[known], clock)).astype(np.int64)
-        repaired[known] = ticks
-        is_interpolated = ~np.isin(np.arange(n_frames), known)
-        return np.maximum.accumulate(repaired), TickRepair(is_interpolated, n_dropped=0)
-    place = _place_of_loss(clock, video)
-    kept = np.delete(ticks, np.s_[place : place + lost])
-    return kept, TickRepair(np.zeros(n_frames, dtype=bool), n_dropped=lost)
+    video = (pts_ns - pts_ns[0]) * (qpc_freq / 1e9)  # (P,) in ticks
+    # Recorders that write a nominal rate into the video may have been slower.
+    fits = [(video * rate, *_place_of_loss(video * rate, clock)) for rate in (1.0, _relative_rate(clock, video))]
+    video, place, _ = min(fits, key=lambda fit: fit[2])
+    if n_frames < n_ticks:
+        kept = np.delete(ticks, np.s_[place : place + lost])
+        return kept, TickRepair(np.zeros(n_frames, dtype=bool), n_dropped=lost)
+    known = np.delete(np.arange(n_frames), np.s_[place : place + lost])  # (F,)
+    repaired = ticks[0] + np.round(_interpolated(video, video[known], clock)).astype(np.int64)
+    repaired[known] = ticks
+    is_interpolated = ~np.isin(np.arange(n_frames), known)
+    return np.maximum.accumulate(repaired), TickRepair(is_interpolated, n_dropped=0)
 
 
-def _place_of_loss(longer: np.ndarray, shorter: np.ndarray) -> int:
-    """Before which of `shorter` (S,) the values lie that only `longer` (L,) has; both begin with 0."""
+def _relative_rate(clock: np.ndarray, video: np.ndarray) -> float:
+    """How much longer an interval usually is on the clock than in the video; 1 if there are none to compare."""
+    medians = [float(np.median(np.diff(times))) if len(times) > 1 else 0.0 for times in (clock, video)]
+    return medians[0] / medians[1] if all(medians) else 1.0
+
+
+def _place_of_loss(times: np.ndarray, others: np.ndarray) -> tuple[int, float]:
+    """Before which of the S that both have those lie that only the longer has; how far the intervals then differ."""
+    longer, shorter = sorted((times, others), key=len, reverse=True)
     lost = len(longer) - len(shorter)
-    before = np.append(0.0, np.cumsum(np.abs(longer[: len(shorter)] - shorter)))  # (S + 1,)
-    after = np.append(0.0, np.cumsum(np.abs(longer[lost:] - shorter)[::-1]))[::-1]  # (S + 1,)
-    costs = before + after
-    # Where the beginning is lost, so is what the two clocks had in common there.
-    costs[0] = np.abs(longer[lost:] - longer[lost] - shorter).sum()
+    steps = np.diff(shorter)  # (S - 1,)
+    before = np.append(0.0, np.cumsum(np.abs(np.diff(longer[: len(shorter)]) - steps)))  # (S,)
+    after = np.append(0.0, np.cumsum(np.abs(np.diff(longer[lost:]) - steps)[::-1]))[::-1]  # (S,)
+    across = np.abs(longer[lost + 1 :] - longer[: -lost - 1] - steps)  # (S - 1,)
+    costs = np.concatenate([after[:1], before[:-1] + across + after[1:], before[-1:]])  # (S + 1,)
     # The last of those that are equal but for rounding.
-    return len(shorter) - int(np.argmin(np.round(costs)[::-1]))
+    place = len(shorter) - int(np.argmin(np.round(costs)[::-1]))
+    return place, float(costs[place])
 
 
 def _interpolated(at: np.ndarray, known_at: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -39,6 +39,14 @@ def test_what_is_lost_in_one_place_is_found_where_the_clocks_agree(intervals_ms,
     assert repaired.tolist() == wanted.tolist()
 
 
+def test_ticks_may_be_slower_than_the_nominal_rate_of_the_video(tmp_path):
+    ticks = regular_ticks(34, fps=2)
+    raw = make_recording(tmp_path / "a", ticks)  # of which the video says 10 frames a second
+    np.delete(ticks, 20).astype("<i8").tofile(raw.folder / "frame_ts.bin")
+    repaired = repair_frame_ticks(read_recording(raw.folder))
+    np.testing.assert_allclose(repaired.frame_ticks, ticks, atol=1)
+
+
 @pytest.mark.parametrize("lost", [slice(33, 34), slice(10, 11)])
 def test_frame_more_than_there_are_ticks_gets_the_tick_that_is_missing(tmp_path, lost):
     ticks = regular_ticks(34)
