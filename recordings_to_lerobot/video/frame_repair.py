@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from recordings_to_lerobot.recordings.find import FRAME_TICKS_FILE, VIDEO_FILE
+from recordings_to_lerobot.recordings.find import FRAME_TICKS_FILE
 from recordings_to_lerobot.recordings.recording import Recording, TickRepair
 from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.video.decode import REEXPORT, open_video
@@ -25,7 +25,7 @@ def repair_frame_ticks(recording: Recording) -> Recording:
     Raises:
         RecordingError: The video cannot be read, or too many are lost to tell which.
     """
-    path = recording.folder / VIDEO_FILE
+    path = recording.video
     pts_ns = presentation_times(path)
     n_frames, n_ticks = len(pts_ns), len(recording.frame_ticks)
     if n_frames == n_ticks:
