@@ -119,9 +119,7 @@ class Derivation:
         mouse_scale: float | None,
         size_px: tuple[int, int],
         origin_ns: int,
-        until_ns: int | None,
     ):
-        """Everything stays as it is last said to be, unless it is stuck `until_ns`, the end, if that is given."""
         key_codes = space.key_codes
         self._space = space
         self._mouse_scale = mouse_scale
@@ -132,7 +130,7 @@ class Derivation:
         self._samples: dict[str, list[_Sample]] = defaultdict(list)
         key_of_code = {code: name for name, codes in key_codes.items() for code in codes}
         held_codes: set[int] = set()
-        for event in _with_releases(events, until_ns):
+        for event in _with_releases(events):
             if event.kind == "mouseclick" or (event.kind == "mousemove" and event.buttons is not None):
                 is_tap = event.kind == "mouseclick"
                 for name, bit in space.button_bits.items():
@@ -222,13 +220,14 @@ class Derivation:
             return 0.0, f"0: no {kind} event from {moments}"
         total = sum(event.dx if name == "dx" else event.dy for event in inside)
         lines = f"line {inside[0].line}" if len(inside) == 1 else f"lines {inside[0].line} to {inside[-1].line}"
+        shown = f"{total:g}".replace("-", "−")
         source = f"sum of {name} on {lines}, from {moments}"
         if device == "wheel":
-            return total, f"{total:g}: {source}"
+            return total, f"{shown}: {source}"
         assert self._mouse_scale is not None
         value = float(np.float32(total)) / self._mouse_scale
         clipped = min(1.0, max(-1.0, value))
-        formula = f"{total:g}/{self._mouse_scale:g} = {signed(value)}"
+        formula = f"{shown}/{self._mouse_scale:g} = {signed(value)}"
         return clipped, f"{formula}{'' if clipped == value else f', clipped to {signed(clipped)}'}: {source}"
 
     def _held(self, channel: str, ns: int) -> tuple[float, str]:
@@ -263,15 +262,12 @@ class Derivation:
         return self._size_px[0 if axis == "x" else 1]
 
 
-def _with_releases(events: list[RawEvent], until_ns: int | None) -> list[RawEvent]:
+def _with_releases(events: list[RawEvent]) -> list[RawEvent]:
     """The events, and a release right behind the last one of each key and button that the ledger says is stuck."""
-    released = "released as stuck"
-    if until_ns is None or not any(released in event.note for event in events):
-        return events
     result = []
     for index, event in enumerate(events):
         result.append(event)
-        if released not in event.note:
+        if "released as stuck" not in event.note:
             continue
         if event.vk is not None:
             result.append(replace(event, ns=event.ns + 1, kind="keyup"))

@@ -78,8 +78,7 @@ def explain_row(root: Path, episode: int, frame: int, around: int) -> Explanatio
     wanted = rows[window.index(frame)]
     before = kept[frame] - 1
     before_ns = (int(all_rows.start_ns[before]), int(all_rows.end_ns[before])) if kept[frame] else None
-    until_ns = int(all_rows.end_ns[-1]) if "keys" in options["repair"] else None
-    derivation = Derivation(events, space, options["mouse_scale"], size_px, int(all_rows.start_ns[0]), until_ns)
+    derivation = Derivation(events, space, options["mouse_scale"], size_px, int(all_rows.start_ns[0]))
     return Explanation(
         source=record["source"],
         task=record["task"],

@@ -146,6 +146,7 @@ def test_scale_of_a_captured_mouse_is_measured_recorded_and_what_lies_beyond_is_
     wanted = np.array([[move["dx"] / 20, move["dy"] / 20] for move in moves])
     wanted[500, 0] = 1
     np.testing.assert_array_equal(actions, np.float32(wanted))
+    assert "20 counts of the mouse make 1" in (config.root / "README.md").read_text()
     # What is added later has the same scale.
     make_recording(tmp_path / "raw/b", ticks[:20], [{**move, "dx": 2 * move["dx"]} for move in moves[:20]])
     convert_folder(tmp_path, mouse="relative")

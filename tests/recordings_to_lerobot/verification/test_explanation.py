@@ -151,8 +151,8 @@ def test_words_say_what_captured_mouse_and_wheel_added_up_to(tmp_path):
     root = convert_to(tmp_path, mouse="relative", mouse_scale=16.0, extra_channels=["wheel"])
     row_0 = words(explain_row(root, 0, 0, 0), ACTION)
     assert row_0["mouse.dx"] == "8/16 = +0.500: sum of dx on lines 1 to 2, from 0 to 100 ms"
-    assert row_0["mouse.dy"] == "-20/16 = −1.250, clipped to −1.000: sum of dy on lines 1 to 2, from 0 to 100 ms"
-    assert row_0["wheel.dy"] == "-2: sum of dy on line 3, from 0 to 100 ms"
+    assert row_0["mouse.dy"] == "−20/16 = −1.250, clipped to −1.000: sum of dy on lines 1 to 2, from 0 to 100 ms"
+    assert row_0["wheel.dy"] == "−2: sum of dy on line 3, from 0 to 100 ms"
     assert words(explain_row(root, 0, 1, 0), ACTION)["mouse.dx"] == "0: no mousedelta event from 100 to 200 ms"
 
 
