@@ -149,7 +149,7 @@ def _prepare(folder: Path, common: Common) -> tuple[PreparedEpisode, VideoFacts]
         "rows": len(labels.timeline),
         "duplicates_dropped": n_frames - len(kept),
         **tick_counts(recording.tick_repair),
-        "gaps": int(np.count_nonzero(np.diff(recording.frame_ticks) > GAP_NS / NS_PER_S * meta.qpc_freq)),
+        "gaps_over_1_s": int(np.count_nonzero(np.diff(recording.frame_ticks) > GAP_NS / NS_PER_S * meta.qpc_freq)),
         "idle_rows": sum(stretch.stop_row - stretch.start_row for stretch in stretches),
         "idle_rows_dropped": len(untrimmed) - len(labels.timeline),
         **event_ledger.counts(),

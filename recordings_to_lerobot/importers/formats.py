@@ -33,8 +33,6 @@ from recordings_to_lerobot.recordings.validation import RecordingError, explain,
 FormatChoice = Literal["auto", "native", "owamcap", "owl", "vpt", "ducktrack"]
 
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".flv", ".webm")
-# A picture that stands for longer than this is counted as a gap.
-_GAP_NS = NS_PER_S
 
 
 @dataclass(frozen=True)
@@ -234,8 +232,7 @@ def _recording(
         raise RecordingError(f"{video}: {explain(error)}; re-export the recording") from None
     if not len(events.tick):
         raise RecordingError(f"{path}: holds no event; re-export the recording, or remove it")
-    gaps = Counter(gaps_over_1_s=int(np.count_nonzero(np.diff(times.ns) > _GAP_NS)))
-    mended = +(times.repairs + repairs + gaps)
+    mended = +(times.repairs + repairs)
     return Recording(path, video, meta, times.ns, events, repairs=dict(sorted(mended.items())))
 
 
