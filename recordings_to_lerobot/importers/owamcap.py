@@ -18,6 +18,7 @@ from recordings_to_lerobot.importers.held_states import Change, HeldState, missi
 from recordings_to_lerobot.importers.neutral import (
     BUTTON_BIT_OF_VK,
     BUTTON_BITS,
+    LIMIT_NS,
     WHEEL_UNITS_PER_NOTCH,
     InputEvent,
 )
@@ -40,7 +41,7 @@ _RAW_WHEEL_SIDEWAYS = 0x800
 
 _STATE_BITS = frozenset({1, 2, 4})
 
-Nanoseconds = Annotated[int, Field(ge=-(2**62), lt=2**62)]
+Nanoseconds = Annotated[int, Field(gt=-LIMIT_NS, lt=LIMIT_NS)]
 Pixel = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 KeyCode = Annotated[int, Field(ge=0, le=255)]
 
@@ -152,6 +153,8 @@ def read_messages(path: Path, topics: Iterable[str] | None = None) -> Iterator[L
                 if wanted is not None and channel.topic not in wanted:
                     continue
                 model = _MODELS.get(channel.topic)
+                if message.log_time >= LIMIT_NS:
+                    raise ValueError(f"message {number} is of {message.log_time} ns, more than a century from now")
                 data = message.data
                 content = model.model_validate_json(data) if model else data.decode("utf-8", "replace")
                 yield Logged(number, message.log_time, channel.topic, content)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recordings_to_lerobot.importers.neutral import (
     BUTTON_BIT_OF_VK,
+    LIMIT_NS,
     NS_PER_S,
     WHEEL_UNITS_PER_NOTCH,
     InputEvent,
@@ -112,7 +113,7 @@ def seconds_to_ns(text: str) -> int:
         ns = int(Decimal(text) * NS_PER_S)
     except (InvalidOperation, OverflowError, ValueError):
         raise ValueError(f"{text[:40]!r} is no time in seconds") from None
-    if abs(ns) >= 2**62:
+    if abs(ns) >= LIMIT_NS:
         raise ValueError(f"the time {text[:40]} s lies more than a century away")
     return ns
 

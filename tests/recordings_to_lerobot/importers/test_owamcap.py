@@ -191,6 +191,12 @@ def test_cut_off_log_is_refused_with_a_remedy(tmp_path):
         read(path)
 
 
+def test_message_of_another_age_is_refused(tmp_path):
+    path = write_log(tmp_path, [(2**64 - 1, "keyboard", key(87))])
+    with pytest.raises(RecordingError, match=r"log\.mcap: damaged .*message 1 .*century"):
+        read(path)
+
+
 def test_message_without_a_field_is_named(tmp_path):
     path = write_log(tmp_path, [(T0_NS, "keyboard", {"event_type": "press"})])
     with pytest.raises(RecordingError, match=r"log\.mcap: message 1 \(keyboard\): .*vk"):
