@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def normalize_args(args: Sequence[str], config_class: type) -> list[str]:
     """Brings the ways of writing an option to the one that draccus reads.
 
-    `--sort-events` and `--sort_events` are the same, a switch needs no value, and text is taken literally,
+    `--keep-duplicates` and `--keep_duplicates` are the same, a switch needs no value, and text is taken literally,
     where draccus would read `--task="red: then blue"` as YAML.
     """
     types = {field.name: field.type for field in dataclasses.fields(config_class)}

@@ -11,6 +11,7 @@ from lerobot.utils.constants import ACTION
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv, Pose
 from lerobot_qwenvla.miniworld.picture_match import match_pictures
+from recordings_to_lerobot.actions.channels import CHANNELS
 from recordings_to_lerobot.dataset.names import SCREEN
 
 # The same actions in the same world lead to the same place, but for the rounding of float32.
@@ -55,6 +56,7 @@ def replay_episode(
     bounds = dataset.meta.episodes[record["episode_index"]]
     rows = range(bounds["dataset_from_index"], bounds["dataset_to_index"])
     actions = np.stack(dataset.hf_dataset.with_format("numpy")[rows.start : rows.stop][ACTION])  # (N, C)
+    actions = actions[:, : len(CHANNELS)]
     played = _play(env, meta["seed"], actions)
     problems = []
     if len(played.screens) < len(rows):

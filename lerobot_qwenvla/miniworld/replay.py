@@ -97,12 +97,15 @@ def _require_steps(root: Path, channels: list[str], records: list[dict[str, Any]
     """Raises ValueError unless each row of these episodes is a step with its action."""
     options = [record["options"] for record in records]
     again = "convert the recordings again without it to play them"
-    if tuple(channels) != CHANNELS:
+    # Behind them may be channels that the game does not have.
+    if tuple(channels[: len(CHANNELS)]) != CHANNELS:
         option = "keys" if channels[0] == CHANNELS[0] else "mouse"
         raise ValueError(f"{root}: its actions are not those of the game because of --{option}; {again}")
-    for option in ("resample", "keep_duplicates", "offset_ms"):
+    for option in ("fps", "resample", "keep_duplicates", "offset_ms"):
         if any(episode_options.get(option) for episode_options in options):
             raise ValueError(f"{root}: its rows are not the steps of the game because of --{option}; {again}")
+    if any(episode_options.get("size") for episode_options in options):
+        raise ValueError(f"{root}: its pictures are not those of the game because of --size; {again}")
     if any(record["counts"].get("idle_rows_dropped") for record in records):
         raise ValueError(f"{root}: rows are missing because of --idle={options[0]['idle']}; {again}")
 

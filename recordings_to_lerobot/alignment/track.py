@@ -1,15 +1,19 @@
 """What the hands did over time, apart from any rows: where the mouse was, and when each key and button was down."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
 
-from recordings_to_lerobot.actions.channels import BUTTON_BITS
+from recordings_to_lerobot.actions.channels import BUTTON_BITS, SIDE_BUTTON_BITS
+from recordings_to_lerobot.alignment.timeline import NS_PER_S
 from recordings_to_lerobot.recordings.events import ABSENT, Events
 
 # A key by its virtual-key code, or a button by its bit.
 Control = tuple[Literal["key", "button"], int]
+
+# Windows repeats a key that is held, unless another goes down; nobody holds one for so long to the end of a recording.
+STUCK_NS = 30 * NS_PER_S
 
 _NEVER_NS = np.iinfo(np.int64).max
 
@@ -66,6 +70,11 @@ class Switch:
         presses_ns = np.sort(np.concatenate([self.time_ns[self.is_down], self.tap_ns]))
         return np.searchsorted(presses_ns, end_ns, side="left") > np.searchsorted(presses_ns, start_ns, side="left")
 
+    def released(self) -> Self:
+        """The same, but it comes up a nanosecond after its last event."""
+        event, time_ns = np.append(self.event, self.event[-1]), np.append(self.time_ns, self.time_ns[-1] + 1)
+        return replace(self, event=event, time_ns=time_ns, is_down=np.append(self.is_down, False))
+
     def presses(self) -> np.ndarray:
         """When it was down, as [start, end); a tap lasts a nanosecond.  # (P, 2) int64
 
@@ -78,21 +87,39 @@ class Switch:
         return np.concatenate([np.stack([starts, ends], axis=1), taps])
 
 
-def follow_switches(events: Events, event_ns: np.ndarray) -> dict[Control, Switch]:
-    """Every key that the events at `event_ns` (E,) name, and all buttons."""
+def follow_switches(events: Events, event_ns: np.ndarray, until_ns: int | None = None) -> dict[Control, Switch]:
+    """Every key that the events at `event_ns` (E,) name, and all buttons.
+
+    With `until_ns`, the end of the recording, those that are stuck come up as soon as they are last heard of.
+    """
     followed: dict[Control, Switch] = {}
     none = np.empty(0, dtype=np.int64)
     is_down, is_key = events.is_kind("keydown"), events.is_kind("keydown") | events.is_kind("keyup")
     for code in np.unique(events.vk[is_key]).tolist():
         says = np.flatnonzero(is_key & (events.vk == code))
         followed["key", code] = Switch(says, event_ns[says], is_down[says], none)
-    # Moves that carry `buttons` say what is held; clicks are taps.
-    holds = np.flatnonzero(events.is_kind("mousemove") & (events.buttons != ABSENT))
-    is_click = events.is_kind("mouseclick")
-    for bit in BUTTON_BITS.values():
-        taps_ns = event_ns[is_click & (events.buttons & bit != 0)]
-        followed["button", bit] = Switch(holds, event_ns[holds], events.buttons[holds] & bit != 0, taps_ns)
+    # Moves that carry `buttons` say of all what is held; clicks are taps.
+    holds = events.is_kind("mousemove") & (events.buttons != ABSENT)
+    goes_down, is_click = events.is_kind("buttondown"), events.is_kind("mouseclick")
+    changes = goes_down | events.is_kind("buttonup")
+    for bit in (BUTTON_BITS | SIDE_BUTTON_BITS).values():
+        is_meant = events.buttons & bit != 0  # (E,)
+        says = np.flatnonzero(holds | (changes & is_meant))
+        is_down = (is_meant & holds) | goes_down
+        followed["button", bit] = Switch(says, event_ns[says], is_down[says], event_ns[is_click & is_meant])
+    if until_ns is not None:
+        for control in stuck(followed, until_ns):
+            followed[control] = followed[control].released()
     return followed
+
+
+def stuck(followed: dict[Control, Switch], until_ns: int) -> list[Control]:
+    """Those that never come up, and of which nothing is heard for `STUCK_NS` before the end of the recording."""
+    return [
+        control
+        for control, switch in followed.items()
+        if len(switch.is_down) and switch.is_down[-1] and until_ns - switch.time_ns[-1] > STUCK_NS
+    ]
 
 
 def presses(events: Events, event_ns: np.ndarray) -> dict[Control, np.ndarray]:

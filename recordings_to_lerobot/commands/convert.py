@@ -57,6 +57,11 @@ def _table(summary: ConvertSummary, config: ConvertConfig) -> Table:
         # Each may mean that something is wrong with the recordings.
         if count and name not in ("rows", "video_frames"):
             table.add_row(name.replace("_", " "), f"{count:,}")
+    if summary.mouse_scale is not None:
+        clipped = sum(
+            int((entry.moves > summary.mouse_scale).sum()) for entry in plan.entries if entry.moves is not None
+        )
+        table.add_row("mouse", f"{summary.mouse_scale:g} counts make 1; {clipped:,} rows clipped")
     for line in _videos(summary):
         table.add_row("videos", line)
     table.add_row("seconds", f"{summary.seconds:.1f}")

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from recordings_to_lerobot.actions.channels import BUTTON_BITS
+from recordings_to_lerobot.actions.channels import BUTTON_BITS, SIDE_BUTTON_BITS
 from recordings_to_lerobot.actions.encoding import denormalize_px
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS
 from recordings_to_lerobot.verification.derivation import ExplainedRow, Explanation, RawEvent, signed
@@ -73,24 +73,31 @@ def _values(explanation: Explanation, vector: np.ndarray) -> str:
     """Mouse in pixels and as stored, and what is down."""
     channels = explanation.channels
     mouse = [index for index, channel in enumerate(channels) if channel.startswith("mouse.")]
-    pixels = []
+    amounts = []
     for index, size_px in zip(mouse, explanation.size_px, strict=True):
         is_position = channels[index] in ("mouse.x", "mouse.y")
         value = float(vector[index])
-        pixels.append(denormalize_px(value, size_px) if is_position else value * (size_px - 1))
+        unit = explanation.mouse_scale or size_px - 1
+        amounts.append(denormalize_px(value, size_px) if is_position else value * unit)
     verb = "at" if "mouse.x" in channels else "moved by"
-    x, y = (f"{value:.1f}" for value in pixels)
+    x, y = (f"{value:.1f}" for value in amounts)
     stored = ", ".join(f"{channels[index]} {signed(vector[index])}" for index in mouse)
-    down = [channel for index, channel in enumerate(channels) if index not in mouse and vector[index]]
-    return f"mouse {verb} {x}, {y} px ({stored}); down: {', '.join(down) or 'nothing'}"
+    others = [
+        (channel, vector[index]) for index, channel in enumerate(channels) if index not in mouse and vector[index]
+    ]
+    down = ", ".join(channel for channel, _ in others if not channel.startswith("wheel.")) or "nothing"
+    turned = "".join(f"; {channel} {value:+g}" for channel, value in others if channel.startswith("wheel."))
+    return f"mouse {verb} {x}, {y} {'counts' if explanation.mouse_scale else 'px'} ({stored}); down: {down}{turned}"
 
 
 def _event(explanation: Explanation, event: RawEvent) -> Text:
     text = Text(f"line {event.line}  {explanation.ms(event.ns)} ms  {event.kind}")
     if event.x_px is not None:
         text.append(f" x={event.x_px:g} y={event.y_px:g}")
+    if event.dx is not None:
+        text.append(f" dx={event.dx:g} dy={event.dy:g}")
     if event.buttons is not None:
-        names = [name for name, bit in BUTTON_BITS.items() if event.buttons & bit]
+        names = [name for name, bit in (BUTTON_BITS | SIDE_BUTTON_BITS).items() if event.buttons & bit]
         text.append(f" buttons={event.buttons} ({', '.join(names) or 'none'})")
     if event.vk is not None:
         name = explanation.key_of_code.get(event.vk)

@@ -1,11 +1,13 @@
 """The options of a conversion."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from recordings_to_lerobot.alignment.options import LabelOptions
 from recordings_to_lerobot.importers.formats import FormatChoice
+from recordings_to_lerobot.recordings.validation import RecordingError
 
 VideoMode = Literal["auto", "copy", "encode"]
 
@@ -30,6 +32,8 @@ class ConvertConfig(LabelOptions):
     # Copy the packets of the source video, encode every frame again, or copy where that leaves the dataset
     # quick to read; docs/converting.md has the rule
     video: VideoMode = "auto"
+    # Size of the pictures, as 384x384, each scaled on its own axis; as they were recorded if not given
+    size: str | None = None
     # Shares of episodes by split, as {train: 0.8, val: 0.1, test: 0.1}; all episodes of a `session` in
     # meta.json stay together
     splits: dict[str, float] = field(default_factory=dict)
@@ -46,4 +50,14 @@ class ConvertConfig(LabelOptions):
         # Shells leave the tilde alone behind an equals sign.
         self.input = self.input.expanduser()
         self.root = self.root and self.root.expanduser()
+        if self.size is not None and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", self.size):
+            raise RecordingError(f"--size={self.size}: give width and height in pixels, as 384x384")
         self.keys = self.keys and self.keys.expanduser()
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Width and height of `size`."""
+        if self.size is None:
+            return None
+        width_px, height_px = self.size.split("x")
+        return int(width_px), int(height_px)

@@ -14,9 +14,9 @@ from recordings_to_lerobot.recordings.validation import RecordingError
 # Those of which LeRobot can edit a dataset: it encodes them again where it cuts, and joins files of different encoders,
 # which makes HEVC unreadable.
 _COPIED = {"h264": ("yuv420p", "yuvj420p", "yuv422p", "yuv444p"), "av1": ("yuv420p",)}
-# Frames passed to reach one, on average, in a video with a key frame every three seconds at ten frames a second.
-# LeRobot's own encoding comes to 1.5.
-MAX_DECODED = 16.0
+# Seconds of video passed to reach a frame, on average, in one with a key frame every three seconds. In time, not in
+# frames: recorders put their key frames by the clock, and a higher rate packs more frames between two that differ less.
+MAX_DECODED_S = 1.6
 
 
 @dataclass
@@ -47,14 +47,15 @@ def common_layout(entries: Iterable[PlanEntry]) -> tuple[int, tuple[int, int]]:
 
 def disagreement(entry: PlanEntry, fps: int, size_px: tuple[int, int]) -> list[str]:
     """Why an episode cannot share a dataset with the others; nothing if it can."""
-    path = file_of(entry.folder, META_FILE)
     problems = []
     if entry.fps != fps:
-        problems.append(f"{path}: `fps` is {entry.fps}, but {fps} in the dataset")
+        path = file_of(entry.folder, META_FILE)
+        problems.append(f"{path}: `fps` is {entry.fps}, but {fps} in the dataset; pass --fps={fps}")
     if entry.size_px != size_px:
         found, wanted = (f"{width}×{height}" for width, height in (entry.size_px, size_px))
-        problems.append(f"{path}: the canvas is {found}, but {wanted} in the dataset")
-    return [f"{problem}; convert it to a dataset of its own" for problem in problems]
+        path, option = entry.video, f"--size={size_px[0]}x{size_px[1]}"
+        problems.append(f"{path}: pictures are {found}, but {wanted} in the dataset; pass {option}")
+    return [f"{problem}, or convert it to a dataset of its own" for problem in problems]
 
 
 def why_not_copied(entry: PlanEntry, mode: VideoMode, wanted: VideoFormat | None) -> str | None:
@@ -62,14 +63,17 @@ def why_not_copied(entry: PlanEntry, mode: VideoMode, wanted: VideoFormat | None
     facts = entry.facts
     if mode == "encode":
         return "asked to encode"
+    if facts.size_px != entry.size_px:
+        return "its pictures are scaled"
     if not entry.rows_are_frames:
         return "its rows are not all frames of the video in order"
     if not facts.stands_alone:
         return "its packets depend on more than the video shows"
     if facts.pix_fmt not in _COPIED.get(facts.codec, ()):
         return f"LeRobot cannot edit a dataset of {facts.codec} {facts.pix_fmt}"
-    if mode == "auto" and facts.mean_decoded > MAX_DECODED:
-        return f"key frames lie so far apart that reading a frame decodes {facts.mean_decoded:.0f}"
+    if mode == "auto" and facts.mean_decoded > MAX_DECODED_S * entry.fps:
+        seconds = facts.mean_decoded / entry.fps
+        return f"key frames lie so far apart that reading a frame decodes {seconds:.1f} s of video"
     if wanted is not None and (facts.codec, facts.pix_fmt) != (wanted.codec, wanted.pix_fmt):
         return f"it is {facts.codec} {facts.pix_fmt}, and the dataset {wanted.codec} {wanted.pix_fmt}"
     return None

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from recordings_to_lerobot.video.probe import VideoFacts
 
 
@@ -20,6 +22,7 @@ class PlanEntry:
     size_px: tuple[int, int]
     session: str | None
     counts: dict[str, int]
+    moves: np.ndarray | None  # (M,) float32, as `largest_moves`, with --mouse=relative
     pressed: frozenset[str]  # buttons and keys
     facts: VideoFacts
     rows_are_frames: bool  # all frames of the video, each once and in order

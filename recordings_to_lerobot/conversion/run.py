@@ -6,14 +6,14 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from recordings_to_lerobot.actions.channels import channel_names
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES, KeyCodes
 from recordings_to_lerobot.alignment.options import LabelOptions, check_options
+from recordings_to_lerobot.alignment.relative import measured_scale
 from recordings_to_lerobot.conversion.episode import Common, Job, encode_episode, prepare
 from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.plan import Plan, choose_format, common_layout, disagreement, why_not_copied
@@ -36,6 +36,7 @@ class ConvertSummary:
     root: Path
     plan: Plan
     splits: dict[str, str]  # ranges of the episodes of a new dataset, in LeRobot's notation
+    mouse_scale: float | None  # counts that make 1; None unless --mouse=relative
     read_ms: float | None  # what it takes to read a picture at random; None if none was read
     seconds: float
 
@@ -65,6 +66,7 @@ def convert(config: ConvertConfig) -> ConvertSummary:
         existing = read_existing(root, recorded_options)
         plan = _make_plan(folders, config, key_codes, existing, work)
         plan.check(config.strict)
+        config = replace(config, mouse_scale=_mouse_scale(config, plan, existing))
         if existing and plan.entries and (config.splits or existing.has_splits):
             raise RecordingError(
                 f"{root}: exists, and adding episodes would break the ranges of its splits; give another --root to "
@@ -77,14 +79,25 @@ def convert(config: ConvertConfig) -> ConvertSummary:
             _write_quarantine(root, plan, config)
         if not existing:
             splits = sorted(_splits(plan.entries, config), key=_rank(config))
-    return ConvertSummary(root, plan, ranges(splits), read_ms, time.monotonic() - started_s)
+    return ConvertSummary(root, plan, ranges(splits), config.mouse_scale, read_ms, time.monotonic() - started_s)
+
+
+def _mouse_scale(config: ConvertConfig, plan: Plan, existing: ExistingDataset | None) -> float | None:
+    """The counts of a captured mouse that make 1, with --mouse=relative."""
+    if config.mouse_scale is None and existing:
+        return existing.mouse_scale
+    if config.mouse_scale is None and config.mouse == "relative":
+        return measured_scale(entry.moves for entry in plan.entries if entry.moves is not None)
+    return config.mouse_scale
 
 
 def _make_plan(
     folders: Sequence[Path], config: ConvertConfig, key_codes: KeyCodes, existing: ExistingDataset | None, work: Path
 ) -> Plan:
     options = LabelOptions(**{option.name: getattr(config, option.name) for option in fields(LabelOptions)})
-    common = Common(config.input, options, key_codes, config.task, work, find_idle=config.dry_run)
+    # The scale is known when all are prepared.
+    options = replace(options, mouse_scale=None)
+    common = Common(config.input, options, key_codes, config.task, config.size_px, work, find_idle=config.dry_run)
     plan = Plan()
     entries: dict[Path, PlanEntry] = {}
     known = existing.digests if existing else {}
@@ -148,7 +161,7 @@ def _encode_and_write(
     episodes.sort(key=lambda episode: _rank(config)(episode.split))
     if existing:
         place.copy_to_draft()
-    channels = channel_names(config.mouse, key_codes)
+    channels = config.action_space(key_codes).channels
     meta = open_draft(place.draft, config.repo_id, first.fps, first.size_px, channels)
     with tqdm(total=len(episodes), unit="episode", desc="Writing", leave=False) as progress:
         for _ in assemble(meta, episodes, _recorded_options(config, key_codes), encoder):
@@ -197,6 +210,7 @@ def _splits(entries: Sequence[PlanEntry], config: ConvertConfig) -> list[str]:
 def _recorded_options(config: ConvertConfig, key_codes: KeyCodes) -> dict:
     """The options that decided the rows and labels, as the dataset keeps them."""
     options = {option.name: getattr(config, option.name) for option in fields(LabelOptions)}
+    options["size"] = config.size
     # Not its path: that of the machine which converted says nothing to the one which reads.
     return {**options, "keys": {name: list(codes) for name, codes in key_codes.items()} if config.keys else None}
 

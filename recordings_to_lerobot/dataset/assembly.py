@@ -7,6 +7,7 @@ import pickle
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from lerobot.datasets.io_utils import write_info
 from lerobot.datasets.video_utils import decode_video_frames, get_video_duration_in_s
 
 from recordings_to_lerobot.actions.channels import SCHEMA_VERSION
+from recordings_to_lerobot.alignment.relative import largest_moves, scaled
 from recordings_to_lerobot.dataset.audit import AuditWriter
 from recordings_to_lerobot.dataset.card import write_card
 from recordings_to_lerobot.dataset.episode import NewEpisode, PreparedEpisode
@@ -57,6 +59,11 @@ def assemble(
     with open_dataset(meta, delay_frames, encoder) as writer, AuditWriter(root) as audit:
         for episode_index, entry in enumerate(entries, start=first_index):
             episode: PreparedEpisode = pickle.loads(entry.prepared.read_bytes())
+            if options["mouse"] == "relative":
+                scale = options["mouse_scale"]
+                clipped = int((largest_moves(episode.labels) > scale).sum())
+                counts = {**episode.counts, "mouse_rows_clipped": clipped}
+                episode = replace(episode, labels=scaled(episode.labels, scale), counts=counts)
             writer.write_episode(episode.labels, episode.task, entry.video, entry.facts, episode.levels)
             audit.write(episode_index, episode)
             append_json_line(root / RECORDINGS_FILE, _record(episode_index, entry, episode, options))

@@ -22,11 +22,14 @@ EVENT_SCHEMA = pa.schema(
         "kind": pa.string(),
         "x_px": pa.float64(),
         "y_px": pa.float64(),
+        "dx": pa.float64(),
+        "dy": pa.float64(),
         "buttons": pa.int64(),
         "vk": pa.int64(),
         "row": pa.int64(),  # frame_index of the row in whose interval it lies, null outside of all
         "used": pa.bool_(),  # whether it labels that row
         "note": pa.string(),
+        "raw": pa.string(),  # the line itself if its kind is unknown
     }
 )
 FRAME_SCHEMA = pa.schema(
@@ -84,11 +87,14 @@ def _event_columns(episode: PreparedEpisode) -> dict[str, object]:
         "kind": kinds[events.kind],
         "x_px": pa.array(events.x_px, from_pandas=True),  # NaN → null
         "y_px": pa.array(events.y_px, from_pandas=True),
+        "dx": pa.array(events.dx, from_pandas=True),
+        "dy": pa.array(events.dy, from_pandas=True),
         "buttons": pa.array(events.buttons, mask=events.buttons == ABSENT),
         "vk": pa.array(events.vk, mask=events.vk == ABSENT),
         "row": pa.array(ledger.row, mask=ledger.row < 0),
         "used": ledger.is_used,
         "note": ledger.notes(),
+        "raw": pa.array([events.unknown.get(line) for line in events.line.tolist()], type=pa.string()),
     }
 
 

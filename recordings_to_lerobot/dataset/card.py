@@ -19,6 +19,11 @@ from recordings_to_lerobot.dataset.names import (
 
 TAGS = ["mouse-and-keyboard", "screen-recording"]
 _MAX_TASKS = 20
+_WHEEL = {"dx": "to the right", "dy": "away from the hand"}
+_RELATIVE = {
+    "dx": "to the right; {mouse_scale:g} counts of the mouse make 1, where it is clipped",
+    "dy": "likewise downwards",
+}
 
 
 def write_card(meta: LeRobotDatasetMetadata, records: list[dict]) -> Path:
@@ -50,9 +55,7 @@ def describe(meta: LeRobotDatasetMetadata, records: list[dict]) -> str:
     names = meta.features["action"]["names"]
     height_px, width_px, _ = meta.features[SCREEN]["shape"]
     options = records[0]["options"]
-    channels = "\n".join(
-        f"| {index} | `{name}` | {_meaning(name, options['keys'] or KEY_CODES)} |" for index, name in enumerate(names)
-    )
+    channels = "\n".join(f"| {index} | `{name}` | {_meaning(name, options)} |" for index, name in enumerate(names))
     return f"""Screen recordings with the mouse and keyboard input of the player: {meta.total_episodes:,} episodes,
 {meta.total_frames:,} rows at {meta.fps} per second, pictures of {width_px}×{height_px}.
 {_videos(records)}
@@ -100,8 +103,14 @@ recordings-to-lerobot explain --root=FOLDER --episode=0 --frame=0
 ```"""
 
 
-def _meaning(channel: str, key_codes: KeyCodes) -> str:
+def _meaning(channel: str, options: dict) -> str:
     device, name = channel.split(".", 1)
+    key_codes: KeyCodes = options["keys"] or KEY_CODES
+    if device == "wheel":
+        return f"notches of the wheel during the row (state: the row before), {_WHEEL[name]}"
+    if options["mouse"] == "relative" and device == "mouse":
+        direction = _RELATIVE[name].format(**options)
+        return f"movement of the captured mouse during the row (state: the row before), {direction}"
     if device == "button":
         return f"1 if the {name} mouse button was down at any moment of the row (state: held when it began), else 0"
     if device == "key":

@@ -19,6 +19,7 @@ class ExistingDataset:
     size_px: tuple[int, int]
     video: VideoFormat
     has_splits: bool
+    mouse_scale: float | None
 
 
 def read_existing(root: Path, options: dict) -> ExistingDataset | None:
@@ -33,6 +34,8 @@ def read_existing(root: Path, options: dict) -> ExistingDataset | None:
     info = json.loads((root / INFO_FILE).read_text(encoding="utf-8"))
     used = records[0]["options"]
     for name, value in options.items():
+        if name == "mouse_scale" and value is None:
+            continue  # that of the dataset holds
         # As text, because the order of keys is that of the channels.
         if json.dumps(used.get(name)) != json.dumps(value):
             raise RecordingError(
@@ -44,4 +47,4 @@ def read_existing(root: Path, options: dict) -> ExistingDataset | None:
     video = VideoFormat(feature["info"]["video.codec"], feature["info"]["video.pix_fmt"])
     digests = {record["source"]: record["identity"] for record in records}
     has_splits = set(info["splits"]) != {"train"}
-    return ExistingDataset(digests, info["fps"], (width_px, height_px), video, has_splits)
+    return ExistingDataset(digests, info["fps"], (width_px, height_px), video, has_splits, used["mouse_scale"])

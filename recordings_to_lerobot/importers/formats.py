@@ -33,8 +33,6 @@ from recordings_to_lerobot.recordings.validation import RecordingError, explain,
 FormatChoice = Literal["auto", "native", "owamcap", "owl", "vpt", "ducktrack"]
 
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".flv", ".webm")
-# A picture that stands for longer than this is counted as a gap.
-_GAP_NS = NS_PER_S
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def _read_owamcap(path: Path, _: bool) -> Recording:
         raise RecordingError(f"{path}: {error} {video.name}; re-export the recording") from None
     reader = owamcap.InputReader(owamcap.locate_window(log, clock.size_px))
     has_mouse = next(owamcap.read_messages(path, ["mouse"]), None) is not None
-    events = to_columns(reader.events(owamcap.read_messages(path), has_mouse), clock.size_px)
+    events = to_columns(reader.events(owamcap.read_messages(path), has_mouse))
     return _recording(path, video, clock, times, events, reader.repairs, {"format": "owamcap"})
 
 
@@ -149,7 +147,7 @@ def _read_owl(path: Path, _: bool) -> Recording:
     clock = read_video_clock(path / owl.VIDEO_FILE)
     metadata = owl.read_metadata(path / owl.METADATA_FILE)
     reader = owl.InputReader()
-    events = to_columns(reader.events(owl.read_rows(inputs)), clock.size_px)
+    events = to_columns(reader.events(owl.read_rows(inputs)))
     if reader.video_start_ns is None:
         raise RecordingError(f"{inputs}: has neither VIDEO_START nor START; re-export the recording")
     times = FrameTimes(reader.video_start_ns + clock.pts_ns - clock.pts_ns[0], Counter())
@@ -172,7 +170,7 @@ def _read_vpt(path: Path, _: bool) -> Recording:
     video = path.with_suffix(".mp4")
     clock = read_video_clock(video)
     reader = vpt.InputReader(clock.size_px[1])
-    events = to_columns(reader.events(vpt.read_steps(path)), clock.size_px)
+    events = to_columns(reader.events(vpt.read_steps(path)))
     n_frames = len(clock.pts_ns)
     # Behind the last step nothing is known: what repeats the time of the frame before it is left out.
     step = np.minimum(np.arange(n_frames), reader.n_steps - 1)
@@ -207,7 +205,7 @@ def _read_ducktrack(path: Path, _: bool) -> Recording:
     metadata, content = ducktrack.read_metadata(about)
     times_ns, repairs = ducktrack.video_times(clock.pts_ns, metadata.obs_record_state_timings)
     reader = ducktrack.InputReader((metadata.screen_width, metadata.screen_height), clock.size_px)
-    events = to_columns(reader.events(ducktrack.read_lines(lines)), clock.size_px)
+    events = to_columns(reader.events(ducktrack.read_lines(lines)))
     kept = {"format": "ducktrack", "metadata": content}
     return _recording(path, videos[0], clock, FrameTimes(times_ns, repairs), events, Counter(), kept)
 
@@ -234,8 +232,7 @@ def _recording(
         raise RecordingError(f"{video}: {explain(error)}; re-export the recording") from None
     if not len(events.tick):
         raise RecordingError(f"{path}: holds no event; re-export the recording, or remove it")
-    gaps = Counter(gaps_over_1_s=int(np.count_nonzero(np.diff(times.ns) > _GAP_NS)))
-    mended = +(times.repairs + repairs + gaps)
+    mended = +(times.repairs + repairs)
     return Recording(path, video, meta, times.ns, events, repairs=dict(sorted(mended.items())))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from recordings_to_lerobot.importers.neutral import NS_PER_S
+from recordings_to_lerobot.importers.neutral import LIMIT_NS, NS_PER_S
 from recordings_to_lerobot.recordings.validation import RecordingError, require_file
 
 
@@ -53,6 +53,8 @@ def read_video_clock(path: Path) -> VideoClock:
     if not pts or len(pts) < len(packets):
         raise RecordingError(f"{path}: {len(packets) - len(pts)} of {len(packets)} frames have no time; re-encode it")
     unit = stream.time_base * NS_PER_S
+    if max(abs(pts[0]), abs(pts[-1])) * unit >= LIMIT_NS:
+        raise RecordingError(f"{path}: frames lie more than a century apart; re-export the recording")
     pts_ns = np.array([int(value * unit) for value in pts], dtype=np.int64)
     fps = max(1, round(rate)) if rate else _median_rate(pts_ns)
     return VideoClock(size_px, fps, pts_ns, int(unit) + 1)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+# Times beyond are a damaged file's; up to it any two can be added and subtracted in 64 bits.
+LIMIT_NS = 2**62
 
 # Notches of a wheel are 120 units each in Windows' own messages (WHEEL_DELTA).
 WHEEL_UNITS_PER_NOTCH = 120
@@ -31,3 +33,4 @@ class InputEvent(NamedTuple):
     vk: int | None = None
     dx: float | None = None
     dy: float | None = None
+    raw: str | None = None  # of a kind that is not known, what stands in the file, where the kind does not say all

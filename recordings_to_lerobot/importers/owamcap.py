@@ -18,6 +18,7 @@ from recordings_to_lerobot.importers.held_states import Change, HeldState, missi
 from recordings_to_lerobot.importers.neutral import (
     BUTTON_BIT_OF_VK,
     BUTTON_BITS,
+    LIMIT_NS,
     WHEEL_UNITS_PER_NOTCH,
     InputEvent,
 )
@@ -40,7 +41,7 @@ _RAW_WHEEL_SIDEWAYS = 0x800
 
 _STATE_BITS = frozenset({1, 2, 4})
 
-Nanoseconds = Annotated[int, Field(ge=-(2**62), lt=2**62)]
+Nanoseconds = Annotated[int, Field(gt=-LIMIT_NS, lt=LIMIT_NS)]
 Pixel = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 KeyCode = Annotated[int, Field(ge=0, le=255)]
 
@@ -116,7 +117,7 @@ class Logged(NamedTuple):
     number: int  # among all, in order of time, from 1
     ns: int
     topic: str
-    message: Any  # of the topic's model; None for a topic without one
+    message: Any  # of the topic's model; its text for a topic without one
 
 
 @dataclass
@@ -152,7 +153,10 @@ def read_messages(path: Path, topics: Iterable[str] | None = None) -> Iterator[L
                 if wanted is not None and channel.topic not in wanted:
                     continue
                 model = _MODELS.get(channel.topic)
-                content = model.model_validate_json(message.data) if model else None
+                if message.log_time >= LIMIT_NS:
+                    raise ValueError(f"message {number} is of {message.log_time} ns, more than a century from now")
+                data = message.data
+                content = model.model_validate_json(data) if model else data.decode("utf-8", "replace")
                 yield Logged(number, message.log_time, channel.topic, content)
         except ValidationError as error:
             raise RecordingError(
@@ -278,7 +282,7 @@ class InputReader:
                 case Screen() | Window():
                     pass
                 case _:
-                    yield InputEvent(ns, topic, number)
+                    yield InputEvent(ns, topic, number, raw=message)
         for change in missing_changes(self._keys, self._key_states):
             self.repairs["key_changes_from_state"] += 1
             yield InputEvent(change.ns, "keydown" if change.is_down else "keyup", change.line, vk=change.code)
@@ -301,7 +305,7 @@ class InputReader:
 
     def _raw_events(self, ns: int, number: int, message: RawMouse, with_buttons: bool) -> Iterator[InputEvent]:
         if message.us_flags & _MOVE_ABSOLUTE:
-            yield InputEvent(ns, "mouse/raw absolute", number)
+            yield InputEvent(ns, "mouse/raw absolute", number, raw=message.model_dump_json())
         elif message.last_x or message.last_y:
             yield InputEvent(ns, "mousedelta", number, dx=message.last_x, dy=message.last_y)
         if not with_buttons:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recordings_to_lerobot.importers.neutral import (
     BUTTON_BIT_OF_VK,
+    LIMIT_NS,
     NS_PER_S,
     WHEEL_UNITS_PER_NOTCH,
     InputEvent,
@@ -62,7 +63,7 @@ class Row:
     line: int
     ns: int
     kind: str
-    args: Any  # of the type that belongs to the kind; None for a kind without one
+    args: Any  # of the type that belongs to the kind; the text for a kind without one
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -95,7 +96,7 @@ def _parse_row(place: str, number: int, line: bytes) -> Row | None:
         args = args[1:-1].replace('""', '"')
     adapter = _ARGS.get(kind)
     try:
-        return Row(number, seconds_to_ns(timestamp), kind, adapter.validate_json(args) if adapter else None)
+        return Row(number, seconds_to_ns(timestamp), kind, adapter.validate_json(args) if adapter else args)
     except ValidationError as error:
         raise RecordingError(f"{place}: {kind}: {explain(error)}; re-export the recording") from None
     except ValueError as error:
@@ -112,7 +113,7 @@ def seconds_to_ns(text: str) -> int:
         ns = int(Decimal(text) * NS_PER_S)
     except (InvalidOperation, OverflowError, ValueError):
         raise ValueError(f"{text[:40]!r} is no time in seconds") from None
-    if abs(ns) >= 2**62:
+    if abs(ns) >= LIMIT_NS:
         raise ValueError(f"the time {text[:40]} s lies more than a century away")
     return ns
 
@@ -150,7 +151,7 @@ class InputReader:
                 case "END" | "VIDEO_END" | "HOOK_START":
                     pass
                 case _:
-                    yield InputEvent(ns, row.kind, number)
+                    yield InputEvent(ns, row.kind, number, raw=args)
         if self.video_start_ns is None and self._start_ns is not None:
             # Versions before VIDEO_START; the recorder began a little before the video.
             self.video_start_ns = self._start_ns

@@ -26,7 +26,7 @@ def write_overlay(recording: Recording, labels: Labels, path: Path, max_s: float
     Raises:
         RecordingError: A frame of the recording cannot be decoded.
     """
-    fps = int(recording.meta.fps)
+    fps = labels.fps
     rows = np.arange(int(min(len(labels.timeline), max(1.0, max_s * fps))))
     write_whole(path, lambda part: _encode(painted_rows(recording, labels, rows), part, fps))
 
@@ -46,7 +46,7 @@ def painted_rows(
     cursor = mouse.position[mouse.index_before(timeline.end_ns)]  # (N, 2), also where actions are movements
     frames = iterate_frames(recording.video, timeline.frame_index[rows])
     for row, frame in zip(rows, frames, strict=True):
-        pressed = frozenset(compress(labels.channels, labels.action[row] > 0.5))
+        pressed = frozenset(compress(labels.channels, np.abs(labels.action[row]) > 0.5))
         time_s = (timeline.start_ns[row] - timeline.start_ns[0]) / NS_PER_S
         x, y = cursor[row].tolist()
         width_px, height_px = painter.picture_px

@@ -116,6 +116,8 @@ def _label(channel: str) -> str:
     device, name = channel.split(".", 1)
     if device == "button":
         return f"{name} button"
+    if device == "wheel":
+        return f"wheel {name[-1]}"
     return name.upper() if len(name) == 1 else name
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recordings_to_lerobot.actions.channels import BUTTON_BITS, MOUSE_CHANNELS
+from recordings_to_lerobot.actions.channels import BUTTON_BITS, MOUSE_CHANNELS, SIDE_BUTTON_BITS
 from recordings_to_lerobot.actions.vocabulary import KeyCodes
 from recordings_to_lerobot.alignment.idle import Stretch, find_idle, kept_rows
 from recordings_to_lerobot.alignment.labels import Labels, label_recording
@@ -18,6 +18,7 @@ from recordings_to_lerobot.inspection.episode import EpisodeSummary, Inspection,
 from recordings_to_lerobot.recordings.recording import Recording
 from recordings_to_lerobot.recordings.validation import Problems
 from recordings_to_lerobot.video.block_luma import block_luma
+from recordings_to_lerobot.video.frame_repair import repair_frame_ticks
 from recordings_to_lerobot.video.probe import check_video
 
 # Bins in each direction of the map of where the mouse was.
@@ -39,13 +40,15 @@ def inspect_recording(folder: Path, input_dir: Path, options: LabelOptions, key_
     _, shown = np.unique(timeline.frame_ns, return_index=True)  # (K,), a row for each moment a picture was taken
     evidence = gather_evidence(events, labels.event_ns, timeline.frame_ns[shown], luma[shown], size_px)
     estimate = estimate_offset([evidence])
-    stretches = find_idle(labels, events, luma, meta.fps, options.idle_s)
+    stretches = find_idle(labels, events, luma, labels.fps, options.idle_s)
     idle_s = _seconds(stretches, labels)
     interval_ms = np.diff(np.unique(frame_ns)) / NS_PER_MS
     span_s = int(frame_ns[-1] - frame_ns[0]) / NS_PER_S
     mouse = MousePath.of(events, labels.event_ns, size_px)
     kinds = np.bincount(events.kind, minlength=len(events.kinds)).tolist()
-    ledger = account_for_events(events, labels.event_ns, timeline, size_px, key_codes)
+    space = options.action_space(key_codes)
+    until_ns = int(timeline.end_ns[-1]) if "keys" in options.repair else None
+    ledger = account_for_events(events, labels.event_ns, timeline, size_px, space, until_ns)
     summary = EpisodeSummary(
         source=source_of(folder, input_dir),
         task=(meta.task or "").strip(),
@@ -56,7 +59,7 @@ def inspect_recording(folder: Path, input_dir: Path, options: LabelOptions, key_
         frames=len(frame_ns),
         duplicate_frames=len(frame_ns) - 1 - len(interval_ms),
         rows=len(timeline),
-        rows_kept=int(kept_rows(len(timeline), stretches, wanted_idle_mode(options), int(meta.fps)).sum()),
+        rows_kept=int(kept_rows(len(timeline), stretches, wanted_idle_mode(options), labels.fps).sum()),
         intervals=_intervals(interval_ms),
         events={kind: count for kind, count in zip(events.kinds, kinds, strict=True) if count},
         findings={name: count for name, count in ledger.counts().items() if count},
@@ -91,10 +94,11 @@ def read_labelled(folder: Path, options: LabelOptions, key_codes: KeyCodes) -> t
     Raises:
         RecordingError: With everything that keeps it from being converted, except that it may lack a task.
     """
-    recording = read_recording(folder, options.sort_events)
-    size_px = (recording.meta.canvas_w, recording.meta.canvas_h)
+    recording = read_recording(folder, "order" in options.repair)
+    if "frames" in options.repair:
+        recording = repair_frame_ticks(recording)
     problems = Problems()
-    problems.attempt(lambda: check_video(recording.video, size_px, len(recording.frame_ticks)))
+    problems.attempt(lambda: check_video(recording.video, len(recording.frame_ticks)))
     labels = problems.attempt(lambda: label_recording(recording, options, key_codes))
     problems.check()
     assert labels is not None
@@ -111,8 +115,8 @@ def _intervals(interval_ms: np.ndarray) -> Intervals:
 def _uses(recording: Recording, labels: Labels, key_codes: KeyCodes) -> dict[str, Use]:
     """Use of everything that is ever down, most held first."""
     name_of = {("key", code): f"key.{name}" for name, codes in key_codes.items() for code in codes}
-    name_of |= {("button", bit): f"button.{name}" for name, bit in BUTTON_BITS.items()}
-    held_share = labels.action.mean(axis=0, dtype=np.float64)  # (C,)
+    name_of |= {("button", bit): f"button.{name}" for name, bit in (BUTTON_BITS | SIDE_BUTTON_BITS).items()}
+    held_share = (labels.action != 0).mean(axis=0)  # (C,)
     n_mouse = len(MOUSE_CHANNELS)
     shares = {name: float(share) for name, share in zip(labels.channels[n_mouse:], held_share[n_mouse:], strict=True)}
     counts = dict.fromkeys((name for name, share in shares.items() if share), 0)

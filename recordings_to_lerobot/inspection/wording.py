@@ -41,4 +41,4 @@ def top_uses(episode: EpisodeSummary, most: int = 4) -> str:
 def channel_label(channel: str) -> str:
     """A key or button as one would call it."""
     device, _, name = channel.partition(".")
-    return f"{name} button" if device == "button" else name or channel
+    return f"{name} button" if device == "button" else channel if device == "wheel" else name or channel

@@ -16,6 +16,8 @@ ABSENT = -1
 
 Tick = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 ButtonBits = Annotated[int, Field(ge=0, lt=2**31)]
+# More counts or notches than any mouse sends in an event; sums of them stay exact.
+Motion = Annotated[float, Field(ge=-(2**31), le=2**31)]
 VirtualKeyCode = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -55,14 +57,48 @@ class KeyUp(StrictModel):
     vk: VirtualKeyCode
 
 
+class MouseDelta(StrictModel):
+    """A captured mouse moves, in counts of the device: to the right, and downwards."""
+
+    ts: Tick
+    kind: Literal["mousedelta"]
+    dx: Motion
+    dy: Motion
+
+
+class Wheel(StrictModel):
+    """The wheel turns, in notches: to the right, and away from the hand."""
+
+    ts: Tick
+    kind: Literal["wheel"]
+    dx: Motion
+    dy: Motion
+
+
+class ButtonDown(StrictModel):
+    """Buttons go down; the others stay as they are."""
+
+    ts: Tick
+    kind: Literal["buttondown"]
+    button: Annotated[ButtonBits, Field(ge=1)]
+
+
+class ButtonUp(StrictModel):
+    """Buttons come up."""
+
+    ts: Tick
+    kind: Literal["buttonup"]
+    button: Annotated[ButtonBits, Field(ge=1)]
+
+
 class UnknownEvent(StrictModel):
-    """Anything else a recorder writes: legal, counted, labels nothing."""
+    """Anything else a recorder writes: legal, counted, kept whole, labels nothing."""
 
     ts: Tick
     kind: str
 
 
-KNOWN_KINDS = ("mousemove", "mouseclick", "keydown", "keyup")
+KNOWN_KINDS = ("mousemove", "mouseclick", "keydown", "keyup", "mousedelta", "wheel", "buttondown", "buttonup")
 
 
 def _event_tag(event: Any) -> str | None:
@@ -77,6 +113,10 @@ Event = Annotated[
     | Annotated[MouseClick, Tag("mouseclick")]
     | Annotated[KeyDown, Tag("keydown")]
     | Annotated[KeyUp, Tag("keyup")]
+    | Annotated[MouseDelta, Tag("mousedelta")]
+    | Annotated[Wheel, Tag("wheel")]
+    | Annotated[ButtonDown, Tag("buttondown")]
+    | Annotated[ButtonUp, Tag("buttonup")]
     | Annotated[UnknownEvent, Tag("unknown")],
     Discriminator(
         _event_tag,
@@ -91,7 +131,7 @@ _EVENT = TypeAdapter(Event)
 class Events:
     """All events of an episode in time order, as columns: an hour of mouse movement stays small.
 
-    `x_px`, `y_px` are NaN, `buttons` and `vk` are `ABSENT`, where the event has no such field.
+    `x_px`, `y_px`, `dx`, `dy` are NaN, `buttons` and `vk` are `ABSENT`, where the event has no such field.
     """
 
     tick: np.ndarray  # (E,) int64
@@ -99,10 +139,13 @@ class Events:
     kinds: tuple[str, ...]  # names of all kinds, KNOWN_KINDS first
     x_px: np.ndarray  # (E,) float64
     y_px: np.ndarray  # (E,) float64
-    buttons: np.ndarray  # (E,) int64
+    dx: np.ndarray  # (E,) float64, counts of a mousedelta, notches of a wheel
+    dy: np.ndarray  # (E,) float64
+    buttons: np.ndarray  # (E,) int64, bits: held in a mousemove, else those that change
     vk: np.ndarray  # (E,) int64
     line: np.ndarray  # (E,) int64, line number in the file, from 1
     reordered: np.ndarray  # (E,) bool, stood behind a later one in the file
+    unknown: dict[int, str]  # by line: the text of events of kinds that are not known
 
     def is_kind(self, kind: str) -> np.ndarray:
         """Mask of the events of a known kind.  # (E,) bool"""
@@ -118,8 +161,9 @@ def read_events(path: Path, sort_events: bool = False) -> Events:
     require_file(path)
     kind_index = {name: i for i, name in enumerate(KNOWN_KINDS)}
     tick, kind, buttons, vk, line_number = array("q"), array("q"), array("q"), array("q"), array("q")
-    x_px, y_px = array("d"), array("d")
+    x_px, y_px, dx, dy = array("d"), array("d"), array("d"), array("d")
     reordered = array("b")
+    unknown: dict[int, str] = {}
     latest_tick: int | None = None
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -130,30 +174,46 @@ def read_events(path: Path, sort_events: bool = False) -> Events:
             if goes_back and not sort_events:
                 raise RecordingError(
                     f"{path}:{number}: ts goes back by {latest_tick - event.ts} ticks (to {event.ts}); "
-                    "re-export, or pass --sort-events"
+                    "re-export, or pass --repair=[order]"
                 )
             latest_tick = event.ts if latest_tick is None else max(latest_tick, event.ts)
-            is_mouse = isinstance(event, MouseMove | MouseClick)
+            has_position = isinstance(event, MouseMove | MouseClick)
+            has_motion = isinstance(event, MouseDelta | Wheel)
             line_number.append(number)
             reordered.append(goes_back)
             tick.append(event.ts)
             kind.append(kind_index.setdefault(event.kind, len(kind_index)))
-            x_px.append(event.x if is_mouse else math.nan)
-            y_px.append(event.y if is_mouse else math.nan)
-            buttons.append(event.buttons if is_mouse and event.buttons is not None else ABSENT)
+            x_px.append(event.x if has_position else math.nan)
+            y_px.append(event.y if has_position else math.nan)
+            dx.append(event.dx if has_motion else math.nan)
+            dy.append(event.dy if has_motion else math.nan)
+            buttons.append(_buttons_of(event))
             vk.append(event.vk if isinstance(event, KeyDown | KeyUp) else ABSENT)
+            if isinstance(event, UnknownEvent):
+                unknown[number] = line.decode("utf-8-sig").strip()
     if not tick:
         raise RecordingError(f"{path}: holds no event; re-export the recording, or remove its folder")
     # Stable, so that events of equal ticks keep the order in which they were written.
     order = np.argsort(np.frombuffer(tick, dtype=np.int64), kind="stable")
-    columns = {"tick": tick, "kind": kind, "buttons": buttons, "vk": vk, "line": line_number}
+    integers = {"tick": tick, "kind": kind, "buttons": buttons, "vk": vk, "line": line_number}
+    floats = {"x_px": x_px, "y_px": y_px, "dx": dx, "dy": dy}
     return Events(
         kinds=tuple(kind_index),
-        **{name: np.frombuffer(column, dtype=np.int64)[order] for name, column in columns.items()},
-        x_px=np.frombuffer(x_px, dtype=np.float64)[order],
-        y_px=np.frombuffer(y_px, dtype=np.float64)[order],
+        **{name: np.frombuffer(column, dtype=np.int64)[order] for name, column in integers.items()},
+        **{name: np.frombuffer(column, dtype=np.float64)[order] for name, column in floats.items()},
         reordered=np.frombuffer(reordered, dtype=np.int8)[order] != 0,
+        unknown=unknown,
     )
+
+
+def _buttons_of(event: Event) -> int:
+    match event:
+        case MouseMove() | MouseClick():
+            return ABSENT if event.buttons is None else event.buttons
+        case ButtonDown() | ButtonUp():
+            return event.button
+        case _:
+            return ABSENT
 
 
 def _parse_event(place: str, line: bytes) -> Event | None:

@@ -19,6 +19,14 @@ from recordings_to_lerobot.recordings.validation import Problems, require_file
 
 
 @dataclass(frozen=True)
+class TickRepair:
+    """What was done to have one tick for each of F frames."""
+
+    is_interpolated: np.ndarray  # (F,) bool, frames whose tick was lost
+    n_dropped: int  # ticks whose frame was lost
+
+
+@dataclass(frozen=True)
 class Recording:
     """One episode without its pictures."""
 
@@ -27,6 +35,7 @@ class Recording:
     meta: Meta
     frame_ticks: np.ndarray  # (F,) int64, one per video frame
     events: Events
+    tick_repair: TickRepair | None = None
     repairs: dict[str, int] = field(default_factory=dict)  # what had to be mended in another recorder's files
 
 

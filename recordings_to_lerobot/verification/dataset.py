@@ -162,6 +162,8 @@ def _read_stored(
         name: pq.read_table(meta.root / name, filters=[("episode_index", "in", episodes)])
         for name in (EVENTS_FOLDER, FRAMES_FOLDER)
     }
+    height_px, width_px, _ = meta.features[SCREEN]["shape"]
+    size_px = (width_px, height_px)
     stored = []
     for index in episodes:
         episode = meta.episodes[index]
@@ -177,6 +179,7 @@ def _read_stored(
                 record=records[index],
                 folder=folder / records[index]["source"],
                 fps=meta.fps,
+                size_px=size_px if records[index]["options"]["size"] else None,
                 first_index=episode["dataset_from_index"],
                 channels={feature: meta.features[feature]["names"] for feature in FEATURES},
                 columns=columns,

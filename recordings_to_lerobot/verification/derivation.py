@@ -4,14 +4,14 @@ It shares no code with `state_and_action.py`, so that a row that something else 
 """
 
 import bisect
+import functools
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from recordings_to_lerobot.actions.channels import BUTTON_BITS
-from recordings_to_lerobot.actions.vocabulary import KeyCodes
+from recordings_to_lerobot.actions.channels import ActionSpace
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS
 
 Feature = Literal["observation.state", "action"]
@@ -26,6 +26,8 @@ class RawEvent:
     kind: str
     x_px: float | None
     y_px: float | None
+    dx: float | None
+    dy: float | None
     buttons: int | None
     vk: int | None
     row: int | None
@@ -86,6 +88,7 @@ class Explanation:
     task: str
     channels: tuple[str, ...]
     key_of_code: dict[int, str]
+    mouse_scale: float | None  # counts that make 1 in the mouse channels, if they are of a captured mouse
     size_px: tuple[int, int]
     origin_ns: int  # start of the first row, on the recorder's clock
     frame: int
@@ -109,20 +112,35 @@ class _Sample:
 class Derivation:
     """Derives the values of a row from the raw events, and says how."""
 
-    def __init__(self, events: list[RawEvent], key_codes: KeyCodes, size_px: tuple[int, int], origin_ns: int):
+    def __init__(
+        self,
+        events: list[RawEvent],
+        space: ActionSpace,
+        mouse_scale: float | None,
+        size_px: tuple[int, int],
+        origin_ns: int,
+    ):
+        key_codes = space.key_codes
+        self._space = space
+        self._mouse_scale = mouse_scale
+        self._motions = [event for event in events if event.dx is not None]
         self._size_px = size_px
         self._origin_ns = origin_ns
         self._positions = [event for event in events if event.kind in ("mousemove", "mouseclick")]
         self._samples: dict[str, list[_Sample]] = defaultdict(list)
         key_of_code = {code: name for name, codes in key_codes.items() for code in codes}
         held_codes: set[int] = set()
-        for event in events:
+        for event in _with_releases(events):
             if event.kind == "mouseclick" or (event.kind == "mousemove" and event.buttons is not None):
                 is_tap = event.kind == "mouseclick"
-                for name, bit in BUTTON_BITS.items():
+                for name, bit in space.button_bits.items():
                     if event.buttons & bit or not is_tap:
                         sample = _Sample(event, bool(event.buttons & bit), is_tap)
                         self._samples[f"button.{name}"].append(sample)
+            elif event.kind in ("buttondown", "buttonup"):
+                for name, bit in space.button_bits.items():
+                    if event.buttons & bit:
+                        self._samples[f"button.{name}"].append(_Sample(event, event.kind == "buttondown"))
             elif event.kind in ("keydown", "keyup") and event.vk in key_of_code:
                 (held_codes.add if event.kind == "keydown" else held_codes.discard)(event.vk)
                 name = key_of_code[event.vk]
@@ -130,17 +148,20 @@ class Derivation:
                 is_down = not held_codes.isdisjoint(key_codes[name])
                 self._samples[f"key.{name}"].append(_Sample(event, is_down))
 
-    def reasons(self, row: ExplainedRow, channels: tuple[str, ...], before_ns: int | None) -> list[Reason]:
-        """A reason for each channel of state and action; `before_ns` is when the row before began."""
+    def reasons(self, row: ExplainedRow, channels: tuple[str, ...], before_ns: tuple[int, int] | None) -> list[Reason]:
+        """A reason for each channel of state and action; `before_ns` is when the row before began and ended."""
         reasons = []
         for index, channel in enumerate(channels):
             device, name = channel.split(".", 1)
             if device == "mouse" and name in ("x", "y"):
                 state = self._position(name, row.start_ns)
                 action = self._position(name, row.end_ns)
+            elif device == "wheel" or (device == "mouse" and self._space.mouse == "relative"):
+                state = self._motion(device, name, before_ns)
+                action = self._motion(device, name, (row.start_ns, row.end_ns))
             elif name in ("dx", "dy") and device == "mouse":
-                state = self._movement(name, before_ns, row.start_ns)
-                action = self._movement(name, row.start_ns, row.end_ns)
+                state = self._movement(name, before_ns)
+                action = self._movement(name, (row.start_ns, row.end_ns))
             else:
                 state = self._held(channel, row.start_ns)
                 action = self._pressed(channel, row.start_ns, row.end_ns)
@@ -170,9 +191,10 @@ class Derivation:
             return clipped, f"{formula}: no mouse event before {moment} ms, so it is at the centre"
         return clipped, f"{formula}: last position before {moment} ms is {axis}={shown}, {event.place}"
 
-    def _movement(self, name: str, start_ns: int | None, end_ns: int) -> tuple[float, str]:
-        if start_ns is None:
+    def _movement(self, name: str, interval_ns: tuple[int, int] | None) -> tuple[float, str]:
+        if interval_ns is None:
             return 0.0, "0: there is no row before the first"
+        start_ns, end_ns = interval_ns
         axis = name.removeprefix("d")
         start, start_shown, start_event = self._last_position(axis, start_ns)
         end, end_shown, end_event = self._last_position(axis, end_ns)
@@ -185,6 +207,28 @@ class Derivation:
             f"({end_shown} − {start_shown})/({self._size(axis)}−1) = {signed(value)}: "
             f"from {axis}={start_shown}, {origin}, to {axis}={end_shown}, {end_event.place}"
         )
+
+    def _motion(self, device: str, name: str, interval_ns: tuple[int, int] | None) -> tuple[float, str]:
+        """What the captured mouse or the wheel moved in [start, end)."""
+        if interval_ns is None:
+            return 0.0, "0: there is no row before the first"
+        start_ns, end_ns = interval_ns
+        kind = "wheel" if device == "wheel" else "mousedelta"
+        inside = [event for event in self._motions if event.kind == kind and start_ns <= event.ns < end_ns]
+        moments = f"{_format_ms(start_ns - self._origin_ns)} to {_format_ms(end_ns - self._origin_ns)} ms"
+        if not inside:
+            return 0.0, f"0: no {kind} event from {moments}"
+        total = sum(event.dx if name == "dx" else event.dy for event in inside)
+        lines = f"line {inside[0].line}" if len(inside) == 1 else f"lines {inside[0].line} to {inside[-1].line}"
+        shown = f"{total:g}".replace("-", "−")
+        source = f"sum of {name} on {lines}, from {moments}"
+        if device == "wheel":
+            return total, f"{shown}: {source}"
+        assert self._mouse_scale is not None
+        value = float(np.float32(total)) / self._mouse_scale
+        clipped = min(1.0, max(-1.0, value))
+        formula = f"{shown}/{self._mouse_scale:g} = {signed(value)}"
+        return clipped, f"{formula}{'' if clipped == value else f', clipped to {signed(clipped)}'}: {source}"
 
     def _held(self, channel: str, ns: int) -> tuple[float, str]:
         """Whether a button or key is down just before a moment."""
@@ -216,6 +260,23 @@ class Derivation:
 
     def _size(self, axis: str) -> int:
         return self._size_px[0 if axis == "x" else 1]
+
+
+def _with_releases(events: list[RawEvent]) -> list[RawEvent]:
+    """The events, and a release right behind the last one of each key and button that the ledger says is stuck."""
+    result = []
+    for index, event in enumerate(events):
+        result.append(event)
+        if "released as stuck" not in event.note:
+            continue
+        if event.vk is not None:
+            result.append(replace(event, ns=event.ns + 1, kind="keyup"))
+        else:
+            assert event.buttons is not None
+            later = (other for other in events[index + 1 :] if other.kind in ("buttondown", "buttonup"))
+            bits = functools.reduce(lambda bits, other: bits & ~other.buttons, later, event.buttons)
+            result.append(replace(event, ns=event.ns + 1, kind="buttonup", buttons=bits))
+    return result
 
 
 def signed(value: float) -> str:

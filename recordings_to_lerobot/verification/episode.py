@@ -8,16 +8,18 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 
+from recordings_to_lerobot.actions.channels import WHEEL_CHANNELS
 from recordings_to_lerobot.actions.encoding import denormalize_px
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES, KeyCodes
 from recordings_to_lerobot.alignment.labels import Labels, label_recording
 from recordings_to_lerobot.alignment.options import LabelOptions
+from recordings_to_lerobot.alignment.relative import scaled
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS, kept_frames, ticks_to_ns
 from recordings_to_lerobot.dataset.names import EVENTS_FOLDER, FRAME_INDEX, FRAMES_FOLDER, TIMESTAMP_MS
 from recordings_to_lerobot.importers.formats import files_of, is_native, read_recording
@@ -38,6 +40,7 @@ from recordings_to_lerobot.verification.evidence import (
     with_neighbours,
 )
 from recordings_to_lerobot.verification.findings import Findings
+from recordings_to_lerobot.video.frame_repair import repair_frame_ticks
 
 # A picture that is this much worse than an episode must be as a whole shows something else.
 ROW_SLACK_DB = 10.0
@@ -54,6 +57,7 @@ class StoredEpisode:
     record: dict  # its line in recordings.jsonl
     folder: Path  # of the recording
     fps: int
+    size_px: tuple[int, int] | None  # (width, height) that its pictures were scaled to
     first_index: int
     channels: dict[str, list[str]]  # of action and observation.state
     columns: dict[str, np.ndarray]  # (N,), or (N, C)
@@ -104,18 +108,22 @@ def verify_episode(stored: StoredEpisode, min_psnr_db: float) -> tuple[Findings,
 
 def _recompute(findings: Findings, stored: StoredEpisode) -> _Expected:
     recorded = stored.record["options"]
-    names = {field.name for field in fields(LabelOptions)} - {"keys"}
-    options = LabelOptions(**{name: value for name, value in recorded.items() if name in names})
+    options = LabelOptions.recorded(recorded)
     key_codes: KeyCodes = {name: tuple(codes) for name, codes in (recorded["keys"] or KEY_CODES).items()}
-    recording = read_recording(stored.folder, options.sort_events)
+    recording = read_recording(stored.folder, "order" in options.repair)
+    if "frames" in options.repair:
+        recording = repair_frame_ticks(recording)
     meta, labels = recording.meta, label_recording(recording, options, key_codes)
+    if options.mouse_scale is not None:
+        labels = scaled(labels, options.mouse_scale)
     offset_ms = meta.offset_ms if options.offset_ms is None else options.offset_ms
     if is_native(stored.folder):
         events = read_raw_events(stored.folder / EVENTS_FILE, meta.qpc_freq, offset_ms)
     else:
         # What the importer reads, its tests compare with the recorder's own files.
         events = imported_events(recording.events, meta.qpc_freq, offset_ms)
-    presses, is_used = follow_presses(events, key_codes)
+    until_ns = int(labels.timeline.end_ns[-1]) if "keys" in options.repair else None
+    presses, is_used = follow_presses(events, options.action_space(key_codes), until_ns)
     if options.idle != "keep":
         row_of_event = rows_around(events.time_ns, labels.timeline)  # (E,)
         is_busy = np.isin(np.arange(len(labels.timeline)), row_of_event[is_used])
@@ -156,7 +164,8 @@ def _check_rows(findings: Findings, stored: StoredEpisode, expected: _Expected) 
     timeline, meta = expected.labels.timeline, expected.recording.meta
     n_rows = len(timeline)
     row = np.arange(n_rows)
-    findings.expect("rows", stored.fps == meta.fps, f"has {stored.fps} rows a second, expected {meta.fps}")
+    wanted = expected.labels.fps
+    findings.expect("rows", stored.fps == wanted, f"has {stored.fps} rows a second, expected {wanted}")
     columns = {
         "timestamp": (row / stored.fps).astype(np.float32),
         "frame_index": row,
@@ -195,7 +204,24 @@ def _check_labels(findings: Findings, stored: StoredEpisode, expected: _Expected
             touched = rows_touched(spans_ns, timeline.start_ns, until_ns)
             pressed[f"{channel} in {feature}"] = touched.astype(np.float32)
     findings.compare("presses, from raw events", "row", rows, got_pressed, pressed)
-    _check_mouse_path(findings, stored.columns["action"], expected)
+    if expected.options.mouse == "relative":
+        _check_motion(findings, "mousedelta", stored.columns["action"][:, :2], expected, expected.options.mouse_scale)
+    elif not (expected.options.mouse == "delta" and "gaps" in expected.options.repair):  # gaps swallow movements
+        _check_mouse_path(findings, stored.columns["action"], expected)
+    if "wheel" in expected.options.extra_channels:
+        columns = [labels.channels.index(channel) for channel in WHEEL_CHANNELS]
+        _check_motion(findings, "wheel", stored.columns["action"][:, columns], expected)
+
+
+def _check_motion(
+    findings: Findings, kind: str, action: np.ndarray, expected: _Expected, scale: float | None = None
+) -> None:
+    """Actions (N, 2) must be the sums of the motions of a kind, or, with a scale, these divided and clipped."""
+    wanted = expected.events.motion(kind, expected.labels.timeline).astype(np.float32)
+    if scale is not None:
+        wanted = np.clip(wanted.astype(np.float64) / scale, -1, 1).astype(np.float32)
+    got, sums = ({"dx": values[:, 0], "dy": values[:, 1]} for values in (action, wanted))
+    findings.compare(f"{kind}, from raw events", "row", range(len(wanted)), got, sums)
 
 
 def _check_mouse_path(findings: Findings, action: np.ndarray, expected: _Expected) -> None:
@@ -231,9 +257,12 @@ def _check_audit(findings: Findings, stored: StoredEpisode, expected: _Expected)
         "kind": events.kind,
         "x_px": events.x_px,
         "y_px": events.y_px,
+        "dx": events.dx,
+        "dy": events.dy,
         "buttons": events.buttons,
         "vk": events.vk,
         "row": row,
+        "raw": events.raw,
         "used": expected.is_used & (row != NOTHING),
         "used or noted": np.full(len(row), True),
     }
@@ -278,7 +307,7 @@ def _check_pictures(findings: Findings, stored: StoredEpisode, expected: _Expect
     frame_index = expected.labels.timeline.frame_index.tolist()
     kept = kept_frames(expected.recording.frame_ticks, expected.options.keep_duplicates)
     pictures = dataset_pictures(stored.video, stored.from_s, stored.fps, len(frame_index))
-    sources = with_neighbours(source_pictures(expected.recording.video, kept))
+    sources = with_neighbours(source_pictures(expected.recording.video, kept, stored.size_px))
     row, sample, errors = 0, "", []
     try:
         for frame, (before, own, after) in zip(kept.tolist(), sources, strict=False):

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from recordings_to_lerobot.actions.channels import BUTTON_BITS
-from recordings_to_lerobot.actions.vocabulary import KeyCodes
+from recordings_to_lerobot.actions.channels import ActionSpace
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS, NS_PER_S, Timeline
 from recordings_to_lerobot.recordings.events import Events
-from recordings_to_lerobot.video.decode import open_video
+from recordings_to_lerobot.video.decode import open_video, scale
 
 NOTHING = -1
 _NEVER_NS = 2**63 - 1
+_STUCK_NS = 30 * NS_PER_S
+_BITS = (1, 2, 4, 8, 16)
 # LeRobot's tolerance between the time of a row and that of its picture.
 _TOLERANCE_S = 1e-4
 # Frames whose mean squared difference, in grey levels, is less may be one picture to an encoder: a change of one
@@ -42,8 +43,11 @@ class RawEvents:
     kind: np.ndarray  # (E,) str
     x_px: np.ndarray  # (E,) float64, NaN without
     y_px: np.ndarray  # (E,) float64
+    dx: np.ndarray  # (E,) float64, NaN without
+    dy: np.ndarray  # (E,) float64
     buttons: np.ndarray  # (E,) int64, NOTHING without
     vk: np.ndarray  # (E,) int64, NOTHING without
+    raw: np.ndarray  # (E,) str, the line of events of unknown kinds, None of others
 
     def mouse_before(self, time_ns: int, size_px: tuple[int, int]) -> tuple[float, float]:
         """Last position before a time, the centre of the canvas (width, height) before any; in pixels."""
@@ -52,12 +56,23 @@ class RawEvents:
             return (size_px[0] - 1) / 2, (size_px[1] - 1) / 2
         return float(self.x_px[moves[-1]]), float(self.y_px[moves[-1]])
 
+    def motion(self, kind: str, timeline: Timeline) -> np.ndarray:
+        """What the motions of a kind in the interval of each row add up to.  # (N, 2) float64"""
+        sums = np.zeros((len(timeline), 2))
+        chosen = np.flatnonzero(self.kind == kind)
+        row_of = rows_around(self.time_ns[chosen], timeline)
+        for row, dx, dy in zip(row_of, self.dx[chosen], self.dy[chosen], strict=True):
+            if row != NOTHING:
+                sums[row] += dx, dy
+        return sums
+
 
 def read_raw_events(path: Path, qpc_freq: int, offset_ms: float) -> RawEvents:
     """Reads events that are known to be good; those of one tick stay in the order of their lines."""
     line, tick, time_ns, buttons, vk = (array("q") for _ in range(5))
-    x_px, y_px = array("d"), array("d")
+    x_px, y_px, dx, dy = (array("d") for _ in range(4))
     kind: list[str] = []
+    raw: list[str | None] = []
     offset_ns = round(offset_ms * NS_PER_MS)
     with path.open("rb") as file:
         for number, content in enumerate(file, start=1):
@@ -65,22 +80,30 @@ def read_raw_events(path: Path, qpc_freq: int, offset_ms: float) -> RawEvents:
                 continue
             event = json.loads(text)
             is_mouse = event["kind"] in ("mousemove", "mouseclick")
+            is_motion = event["kind"] in ("mousedelta", "wheel")
+            is_button = event["kind"] in ("buttondown", "buttonup")
             pressed = event.get("buttons", 1 if event["kind"] == "mouseclick" else None) if is_mouse else None
+            pressed = event["button"] if is_button else pressed
+            is_known = is_mouse or is_motion or is_button or event["kind"] in ("keydown", "keyup")
+            raw.append(None if is_known else text)
             line.append(number)
             tick.append(event["ts"])
             time_ns.append(event["ts"] * NS_PER_S // qpc_freq + offset_ns)
             kind.append(sys.intern(event["kind"]))
             x_px.append(event["x"] if is_mouse else math.nan)
             y_px.append(event["y"] if is_mouse else math.nan)
+            dx.append(event["dx"] if is_motion else math.nan)
+            dy.append(event["dy"] if is_motion else math.nan)
             buttons.append(NOTHING if pressed is None else pressed)
             vk.append(event["vk"] if event["kind"] in ("keydown", "keyup") else NOTHING)
     order = np.lexsort((line, tick))
     integers = {"line": line, "tick": tick, "time_ns": time_ns, "buttons": buttons, "vk": vk}
+    floats = {"x_px": x_px, "y_px": y_px, "dx": dx, "dy": dy}
     return RawEvents(
         **{name: np.frombuffer(column, dtype=np.int64)[order] for name, column in integers.items()},
         kind=np.array(kind, dtype=object)[order],
-        x_px=np.frombuffer(x_px, dtype=np.float64)[order],
-        y_px=np.frombuffer(y_px, dtype=np.float64)[order],
+        **{name: np.frombuffer(column, dtype=np.float64)[order] for name, column in floats.items()},
+        raw=np.array(raw, dtype=object)[order],
     )
 
 
@@ -94,37 +117,56 @@ def imported_events(events: Events, qpc_freq: int, offset_ms: float) -> RawEvent
         kind=np.array(events.kinds, dtype=object)[events.kind],
         x_px=events.x_px,
         y_px=events.y_px,
+        dx=events.dx,
+        dy=events.dy,
         buttons=events.buttons,
         vk=events.vk,
+        raw=np.array([events.unknown.get(line) for line in events.line.tolist()], dtype=object),
     )
 
 
-def follow_presses(events: RawEvents, key_codes: KeyCodes) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Follows what is pressed.
+def follow_presses(
+    events: RawEvents, space: ActionSpace, until_ns: int | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Follows what is pressed; what is stuck `until_ns` comes up a nanosecond after its last event, if that is given.
 
     Returns:
         By channel the first and last instant of every time it is down (M, 2) int64, and for each event (E,) bool
         whether it says something about the row in which it lies.
     """
-    name_of_code = {code: f"key.{name}" for name, codes in key_codes.items() for code in codes}
-    channels = (*(f"button.{name}" for name in BUTTON_BITS), *(f"key.{name}" for name in key_codes))
+    name_of_code = {code: f"key.{name}" for name, codes in space.key_codes.items() for code in codes}
+    channels = (*(f"button.{name}" for name in space.button_bits), *(f"key.{name}" for name in space.key_codes))
     spans: dict[str, list[list[int]]] = {channel: [] for channel in channels}
     codes_down: set[int] = set()
     n_down: Counter[str] = Counter()  # a key with several codes is down until all are up
     held_bits = 0
-    is_used = np.zeros(len(events.tick), dtype=bool)
+    is_used = np.zeros(len(events.tick) + 1, dtype=bool)  # the last stands for releases that nobody recorded
     columns = (events.time_ns.tolist(), events.kind, events.buttons.tolist(), events.vk.tolist())
-    for i, (time_ns, kind, buttons, code) in enumerate(zip(*columns, strict=True)):
-        if kind in ("mousemove", "mouseclick"):
-            is_used[i] = True
-            for button, bit in BUTTON_BITS.items():
-                is_down = buttons != NOTHING and bool(buttons & bit)
-                if kind == "mouseclick":
-                    spans[f"button.{button}"] += [[time_ns, time_ns]] * is_down
-                elif buttons != NOTHING and is_down != bool(held_bits & bit):
-                    _press_or_release(spans[f"button.{button}"], time_ns, is_down)
-            if kind == "mousemove" and buttons != NOTHING:
-                held_bits = buttons
+    steps = [(*step, i) for i, step in enumerate(zip(*columns, strict=True))]
+    # Stable, so that events of equal times keep their order.
+    for time_ns, kind, buttons, code, i in sorted(steps + _releases(steps, until_ns), key=lambda step: step[0]):
+        if kind == "mouseclick":
+            pressed = [name for name, bit in space.button_bits.items() if buttons & bit]
+            for name in pressed:
+                spans[f"button.{name}"].append([time_ns, time_ns])
+            is_used[i] = bool(pressed) or space.mouse != "relative"
+        elif kind in ("mousemove", "buttondown", "buttonup"):
+            now_held = buttons
+            if kind == "mousemove" and buttons == NOTHING:
+                now_held = held_bits
+            elif kind != "mousemove":
+                now_held = held_bits | buttons if kind == "buttondown" else held_bits & ~buttons
+            changed = [name for name, bit in space.button_bits.items() if (now_held ^ held_bits) & bit]
+            for name in changed:
+                _press_or_release(spans[f"button.{name}"], time_ns, bool(now_held & space.button_bits[name]))
+            held_bits = now_held
+            is_used[i] = bool(changed)
+            if kind == "mousemove":
+                is_used[i] = space.mouse != "relative" or buttons != NOTHING
+        elif kind == "mousedelta":
+            is_used[i] = space.mouse == "relative"
+        elif kind == "wheel":
+            is_used[i] = "wheel" in space.extra
         elif code in name_of_code and (code in codes_down) == (kind == "keyup"):
             is_used[i] = True
             name = name_of_code[code]
@@ -132,7 +174,24 @@ def follow_presses(events: RawEvents, key_codes: KeyCodes) -> tuple[dict[str, np
             n_down[name] += 1 if kind == "keydown" else -1
             if n_down[name] == (1 if kind == "keydown" else 0):
                 _press_or_release(spans[name], time_ns, kind == "keydown")
-    return {channel: np.array(times, dtype=np.int64).reshape(-1, 2) for channel, times in spans.items()}, is_used
+    return {channel: np.array(times, dtype=np.int64).reshape(-1, 2) for channel, times in spans.items()}, is_used[:-1]
+
+
+def _releases(steps: list[tuple], until_ns: int | None) -> list[tuple]:
+    """A step up for each key and button that goes down, never comes up, and is silent for long before the end."""
+    last: dict[tuple[str, int], tuple[int, bool]] = {}
+    for time_ns, kind, buttons, code, _ in steps:
+        if kind in ("keydown", "keyup"):
+            last["keyup", code] = time_ns, kind == "keydown"
+        elif kind in ("buttondown", "buttonup") or (kind == "mousemove" and buttons != NOTHING):
+            for bit in _BITS:
+                if buttons & bit or kind == "mousemove":
+                    last["buttonup", bit] = time_ns, bool(buttons & bit) and kind != "buttonup"
+    return [
+        (time_ns + 1, kind, which if kind == "buttonup" else NOTHING, which if kind == "keyup" else NOTHING, -1)
+        for (kind, which), (time_ns, is_down) in last.items()
+        if until_ns is not None and is_down and until_ns - time_ns > _STUCK_NS
+    ]
 
 
 def _press_or_release(spans: list[list[int]], time_ns: int, is_down: bool) -> None:
@@ -164,12 +223,14 @@ def rows_around(time_ns: np.ndarray, timeline: Timeline) -> np.ndarray:
     return np.where((row >= 0) & (time_ns < timeline.end_ns[row]), row, NOTHING)
 
 
-def source_pictures(path: Path, frames: np.ndarray) -> Iterator[np.ndarray]:
-    """Pictures (H, W, 3) uint8 of a recording, by their ascending place in the video (K,)."""
+def source_pictures(path: Path, frames: np.ndarray, size_px: tuple[int, int] | None) -> Iterator[np.ndarray]:
+    """Pictures (H, W, 3) uint8 of a recording, by their ascending place in the video (K,), at a size if given."""
     wanted = set(frames.tolist())
     with open_video(path) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number in wanted:
+                if size_px is not None:
+                    frame = scale(frame, size_px, "rgb24")
                 yield frame.to_ndarray(format="rgb24")
 
 

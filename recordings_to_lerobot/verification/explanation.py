@@ -12,14 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recordings_to_lerobot.actions.channels import ActionSpace
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES
-from recordings_to_lerobot.alignment.timeline import (
-    Timeline,
-    frames_timeline,
-    kept_frames,
-    resampled_timeline,
-    ticks_to_ns,
-)
+from recordings_to_lerobot.alignment.labels import make_timeline
+from recordings_to_lerobot.alignment.options import LabelOptions
+from recordings_to_lerobot.alignment.timeline import Timeline, ticks_to_ns
 from recordings_to_lerobot.dataset.audit import read_audit
 from recordings_to_lerobot.dataset.names import EVENTS_FOLDER, FRAME_INDEX, FRAMES_FOLDER, INFO_FILE
 from recordings_to_lerobot.dataset.records import read_records
@@ -52,12 +49,13 @@ def explain_row(root: Path, episode: int, frame: int, around: int) -> Explanatio
         raise RecordingError(f"--frame={frame}: episode {episode} of {root} has frames 0 to {n_rows - 1}")
     source_frames = data[FRAME_INDEX].to_numpy()
     frames = read_audit(root, FRAMES_FOLDER, episode)
-    all_rows = _rows_before_trimming(record, frames, info["fps"])
+    all_rows = _rows_before_trimming(record, frames)
     dropped = [row for start, stop in record["dropped_rows"] for row in range(start, stop)]
     kept = np.setdiff1d(np.arange(len(all_rows)), dropped)  # (N,)
     events = _read_events(root, episode, record)
     channels = tuple(info["features"]["action"]["names"])
-    key_codes = record["options"]["keys"] or KEY_CODES
+    options = record["options"]
+    space = ActionSpace(options["mouse"], options["keys"] or KEY_CODES, options["extra_channels"])
     size_px = (record["meta"]["canvas_w"], record["meta"]["canvas_h"])
 
     frame_notes = frames["note"].to_pylist()
@@ -78,13 +76,15 @@ def explain_row(root: Path, episode: int, frame: int, around: int) -> Explanatio
         for row in window
     ]
     wanted = rows[window.index(frame)]
-    before_ns = int(all_rows.start_ns[kept[frame] - 1]) if kept[frame] else None
-    derivation = Derivation(events, key_codes, size_px, origin_ns=int(all_rows.start_ns[0]))
+    before = kept[frame] - 1
+    before_ns = (int(all_rows.start_ns[before]), int(all_rows.end_ns[before])) if kept[frame] else None
+    derivation = Derivation(events, space, options["mouse_scale"], size_px, int(all_rows.start_ns[0]))
     return Explanation(
         source=record["source"],
         task=record["task"],
         channels=channels,
-        key_of_code={code: name for name, codes in key_codes.items() for code in codes},
+        key_of_code={code: name for name, codes in space.key_codes.items() for code in codes},
+        mouse_scale=options["mouse_scale"],
         size_px=size_px,
         origin_ns=int(all_rows.start_ns[0]),
         frame=frame,
@@ -93,13 +93,10 @@ def explain_row(root: Path, episode: int, frame: int, around: int) -> Explanatio
     )
 
 
-def _rows_before_trimming(record: dict, frames: pa.Table, fps: int) -> Timeline:
+def _rows_before_trimming(record: dict, frames: pa.Table) -> Timeline:
     """The rows the episode had before idle stretches were taken out."""
-    options = record["options"]
-    ticks = frames["tick"].to_numpy()  # (F,)
-    frame_index = kept_frames(ticks, options["keep_duplicates"])
-    make_timeline = resampled_timeline if options["resample"] else frames_timeline
-    return make_timeline(frame_index, ticks_to_ns(ticks[frame_index], record["meta"]["qpc_freq"]), fps)
+    meta, options = record["meta"], LabelOptions.recorded(record["options"])
+    return make_timeline(frames["tick"].to_numpy(), meta["qpc_freq"], meta["fps"], options)
 
 
 def _read_events(root: Path, episode: int, record: dict) -> list[RawEvent]:
@@ -109,11 +106,10 @@ def _read_events(root: Path, episode: int, record: dict) -> list[RawEvent]:
         offset_ms = record["meta"].get("offset_ms", 0)
     # Not from time_ms, a float: an event exactly on a border must stay on its side of it.
     times_ns = ticks_to_ns(table["tick"].to_numpy(), record["meta"]["qpc_freq"], offset_ms)
-    names = {"line": "line", "kind": "kind", "x_px": "x_px", "y_px": "y_px", "buttons": "buttons", "vk": "vk"}
-    names |= {"row": "row", "used": "is_used", "note": "note"}
-    columns = [table[column].to_pylist() for column in names]
+    names = ["line", "kind", "x_px", "y_px", "dx", "dy", "buttons", "vk", "row", "note"]
+    columns = [table[name].to_pylist() for name in ("used", *names)]
     return [
-        RawEvent(ns=ns, **dict(zip(names.values(), values, strict=True)))
+        RawEvent(ns=ns, is_used=values[0], **dict(zip(names, values[1:], strict=True)))
         for ns, *values in zip(times_ns.tolist(), *columns, strict=True)
     ]
 

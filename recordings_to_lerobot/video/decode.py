@@ -41,6 +41,12 @@ def iterate_frames(path: Path, frame_index: np.ndarray) -> Iterator[av.VideoFram
         raise RecordingError(f"{path}: frame {frame_index[row]} cannot be decoded; {REEXPORT}")
 
 
+def scale(frame: av.VideoFrame, size_px: tuple[int, int], pix_fmt: str | None = None) -> av.VideoFrame:
+    """The picture at another size (width, height): each pixel the mean of the area it covers."""
+    width_px, height_px = size_px
+    return frame.reformat(width=width_px, height=height_px, format=pix_fmt, interpolation="AREA")
+
+
 def open_video(path: Path) -> av.container.InputContainer:
     """Opens a video to read."""
     # Titles and the like may be in any encoding; nothing here reads them.

@@ -18,6 +18,7 @@ class VideoFacts:
 
     codec: str
     pix_fmt: str
+    size_px: tuple[int, int]  # width, height
     parameters: str  # digest of what a decoder knows before the first packet, and remembers after the last
     frame_of_packet: np.ndarray  # (P,) int32, place in presentation order of each packet, as they are stored
     n_key_frames: int
@@ -30,11 +31,11 @@ class VideoFacts:
         return int((np.arange(len(self.frame_of_packet)) - self.frame_of_packet).max())
 
 
-def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFacts:
-    """Checks size, integrity and number of frames of a video by its packets alone.
+def check_video(path: Path, n_frames: int) -> VideoFacts:
+    """Checks integrity and number of frames of a video by its packets alone.
 
     Raises:
-        RecordingError: It is damaged, or is not of `size_px` (width, height) or `n_frames`.
+        RecordingError: It is damaged, or is not of `n_frames`.
     """
     pts: list[int | None] = []
     is_key: list[bool] = []
@@ -47,7 +48,7 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
             context = stream.codec_context
             if context is None:
                 raise RecordingError(f"{path}: its codec is unknown to FFmpeg; re-encode it, for example as H.264")
-            found_px = (context.width, context.height)
+            size_px = (context.width, context.height)
             promised = stream.frames
             codec, pix_fmt = stream.codec.canonical_name, str(context.pix_fmt)
             parameters = (codec, pix_fmt, context.profile, context.extradata)
@@ -63,15 +64,12 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
     except av.FFmpegError as error:
         raise RecordingError(f"{path}: damaged or cut off ({error.strerror}); {REEXPORT}") from None
     found = len(pts)
-    if found_px != size_px:
-        raise RecordingError(
-            f"{path}: pictures are {_size(found_px)}, but the canvas in meta.json is {_size(size_px)}; "
-            "correct meta.json or re-export"
-        )
     if whole < max(promised, found):
         raise RecordingError(f"{path}: cut off after {whole} of {max(promised, found)} frames; {REEXPORT}")
     if shown != n_frames:
-        raise RecordingError(f"{path}: {shown} frames, but frame_ts.bin has {n_frames} ticks; {REEXPORT}")
+        raise RecordingError(
+            f"{path}: {shown} frames, but frame_ts.bin has {n_frames} ticks; {REEXPORT}, or pass --repair=[frames]"
+        )
     is_ordered = None not in pts and len(set(pts)) == found
     if inspector:
         parameters += tuple(sorted(inspector.encoder))
@@ -85,13 +83,10 @@ def check_video(path: Path, size_px: tuple[int, int], n_frames: int) -> VideoFac
     return VideoFacts(
         codec=codec,
         pix_fmt=pix_fmt,
+        size_px=size_px,
         parameters=hashlib.blake2b(repr(parameters).encode(), digest_size=8).hexdigest(),
         frame_of_packet=frame_of_packet.astype(np.int32),
         n_key_frames=len(key_frames),
         stands_alone=bool(begins_with_key and shown == found and (inspector is None or inspector.is_contained)),
         mean_decoded=float(decoded.mean()),
     )
-
-
-def _size(size_px: tuple[int, int]) -> str:
-    return f"{size_px[0]}×{size_px[1]}"

@@ -130,6 +130,12 @@ def test_pictures_of_a_neighbouring_row_are_noticed(dataset):
     assert "belongs to its neighbour" in spoiled
 
 
+def test_channels_that_the_game_does_not_have_are_no_hindrance(recordings, tmp_path):
+    root, extra = tmp_path / "extra", ["side_buttons", "wheel"]
+    convert(ConvertConfig(input=recordings, repo_id="tests/replay", root=root, workers=1, extra_channels=extra))
+    assert not any(problems(root))
+
+
 def test_a_delta_dataset_is_refused(recordings, tmp_path):
     root = tmp_path / "delta"
     convert(ConvertConfig(input=recordings, repo_id="tests/replay", root=root, workers=1, mouse="delta"))
@@ -137,7 +143,10 @@ def test_a_delta_dataset_is_refused(recordings, tmp_path):
         replay(ReplayConfig(root))
 
 
-@pytest.mark.parametrize(("option", "value"), [("resample", True), ("keep_duplicates", True), ("offset_ms", 40.0)])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("resample", True), ("fps", 10), ("keep_duplicates", True), ("offset_ms", 40.0), ("size", "64x64")],
+)
 def test_rows_that_are_no_steps_are_refused(dataset, option, value):
     edit_records(dataset, lambda record: record["options"].update({option: value}))
     with pytest.raises(ValueError, match=f"because of --{option}; convert the recordings again without it"):

@@ -110,7 +110,7 @@ def make_batch(folder: Path, templates: list[Path], n_cases: int, rng: random.Ra
     return bad_videos
 
 
-def check_batch(folder: Path, bad_videos: set[str], task: str | None = None) -> tuple[Counter[str], list[str]]:
+def check_batch(folder: Path, bad_videos: set[str], **options) -> tuple[Counter[str], list[str]]:
     """Converts and verifies a batch; what became of its recordings, and what went wrong."""
     from recordings_to_lerobot.conversion.options import ConvertConfig
     from recordings_to_lerobot.conversion.run import convert
@@ -118,7 +118,7 @@ def check_batch(folder: Path, bad_videos: set[str], task: str | None = None) -> 
     from recordings_to_lerobot.verification.dataset import verify
 
     root = folder.parent / "out"
-    summary = convert(ConvertConfig(input=folder, repo_id="a/b", root=root, task=task))
+    summary = convert(ConvertConfig(input=folder, repo_id="a/b", root=root, **options))
     wrong = []
     # The first part of a key, since some recorders' recordings are a file in a folder.
     converted = {entry.key.split("/")[0]: entry for entry in summary.plan.entries}
@@ -147,8 +147,17 @@ def check_batch(folder: Path, bad_videos: set[str], task: str | None = None) -> 
     return outcomes, wrong
 
 
+ALL_REPAIRS = ["frames", "order", "keys", "gaps"]
+# By which the batches are converted in turn.
+WAYS = [
+    {},
+    {"repair": ALL_REPAIRS},
+    {"repair": ALL_REPAIRS, "fps": 15, "size": "48x80", "mouse": "delta"},
+    {"repair": ["frames", "order"], "mouse": "relative", "extra_channels": ["side_buttons", "wheel"]},
+]
 REPAIRS = (
     *("unmatched_key_up", "key_never_released", "position_outside_canvas", "duplicates_dropped", "unknown_kind"),
+    *("frames_without_tick", "ticks_without_frame", "released_as_stuck", "in_gap"),
     # of other recorders' files
     *("frame_times_interpolated", "frame_times_put_in_order", "frame_times_without_frame", "frames_without_time"),
     *("steps_without_frame", "gaps_over_1_s", "pauses", "reordered", "video_start_from_recorder_start"),
@@ -171,7 +180,7 @@ def main() -> int:
             batch = Path(temporary) / "batch"
             bad_videos = make_batch(batch / "raw", templates, min(BATCH, options.cases - first), rng)
             started_s = time.monotonic()
-            batch_outcomes, batch_wrong = check_batch(batch / "raw", bad_videos)
+            batch_outcomes, batch_wrong = check_batch(batch / "raw", bad_videos, **WAYS[first // BATCH % len(WAYS)])
             slowest_s = max(slowest_s, time.monotonic() - started_s)
             outcomes += batch_outcomes
             wrong += batch_wrong

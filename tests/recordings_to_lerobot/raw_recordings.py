@@ -47,8 +47,8 @@ def write_video(
         container.mux(stream.encode())
 
 
-def regular_ticks(n_frames: int, fps: int = 10) -> list[int]:
-    return [7 * FREQ + i * FREQ // fps for i in range(n_frames)]
+def regular_ticks(n_frames: int, fps: float = 10) -> list[int]:
+    return [7 * FREQ + int(i * FREQ // fps) for i in range(n_frames)]
 
 
 def make_recording(
@@ -78,7 +78,10 @@ def make_recording(
 
 
 def messy_ticks_and_events(seed: int, n_frames: int = 14) -> tuple[list[int], list[dict]]:
-    """Jittered frames with duplicates; taps, auto-repeat, clicks, stray key-ups, positions off the canvas."""
+    """Jittered frames with duplicates; taps, auto-repeat, clicks, stray key-ups, positions off the canvas.
+
+    And a captured mouse, a wheel, and buttons that go down and up by themselves.
+    """
     rng = random.Random(seed)
     ticks = [3 * FREQ]
     for _ in range(n_frames - 1):
@@ -97,4 +100,17 @@ def messy_ticks_and_events(seed: int, n_frames: int = 14) -> tuple[list[int], li
         events.append(event)
         # Now and then exactly at a frame, where off-by-one comparisons show.
         tick = rng.choice([tick, tick + rng.randint(1, 400_000), min([t for t in ticks if t > tick] or [tick + 9])])
-    return ticks, events
+    more = random.Random(f"more {seed}")
+    for _ in range(len(events) // 2):
+        event = {"ts": more.choice([more.choice(ticks), more.choice(events)["ts"]])}
+        if more.random() < 0.6:
+            event |= {
+                "kind": more.choice(["mousedelta", "wheel"]),
+                "dx": more.randint(-40, 40),
+                "dy": more.random() - 0.5,
+            }
+        else:
+            bit = more.choice([1, 2, 4, 8, 16, 64])
+            event |= {"kind": more.choice(["buttondown", "buttonup"]), "button": bit}
+        events.append(event)
+    return ticks, sorted(events, key=lambda event: event["ts"])

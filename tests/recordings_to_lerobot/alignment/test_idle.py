@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, ActionSpace
 from recordings_to_lerobot.alignment.idle import Stretch, find_idle, idle_stretches, kept_rows, rows_with_events
 from recordings_to_lerobot.alignment.labels import Labels
 from recordings_to_lerobot.alignment.screen_change import STEPS_PER_LEVEL
@@ -103,17 +103,20 @@ def stitched(timeline: Timeline, kept: np.ndarray) -> Timeline:
     )
 
 
+MOUSE_MODES = st.sampled_from(["absolute", "delta", "relative"])
+
+
 @settings(max_examples=150)
-@given(episodes(), st.sampled_from(["absolute", "delta"]), st.sampled_from(["trim", "thin"]), st.integers(1, 4))
+@given(episodes(), MOUSE_MODES, st.sampled_from(["trim", "thin"]), st.integers(1, 4))
 def test_dropping_idle_rows_changes_no_label(events_of, episode, mouse, mode, min_rows):
     start_ns, raw_events, luma = episode
     events = events_of(raw_events)
     event_ns = events.tick * NS_PER_MS
     timeline = frames_timeline(np.arange(len(start_ns)), start_ns, FPS)
-    state, action = encode_actions(events, event_ns, timeline, CANVAS_PX, mouse)
+    state, action = encode_actions(events, event_ns, timeline, CANVAS_PX, ActionSpace(mouse))
     stretches = idle_stretches(action, rows_with_events(events, event_ns, timeline), luma, min_rows)
     kept = kept_rows(len(timeline), stretches, mode, fps=3)
-    new_state, new_action = encode_actions(events, event_ns, stitched(timeline, kept), CANVAS_PX, mouse)
+    new_state, new_action = encode_actions(events, event_ns, stitched(timeline, kept), CANVAS_PX, ActionSpace(mouse))
     np.testing.assert_array_equal(new_action, action[kept])
     np.testing.assert_array_equal(new_state, state[kept])
 
@@ -125,7 +128,7 @@ def test_stretches_hold_what_they_promise(events_of, episode, min_rows):
     events = events_of(raw_events)
     event_ns = events.tick * NS_PER_MS
     timeline = frames_timeline(np.arange(len(start_ns)), start_ns, FPS)
-    _, action = encode_actions(events, event_ns, timeline, CANVAS_PX, "absolute")
+    _, action = encode_actions(events, event_ns, timeline, CANVAS_PX, ActionSpace())
     has_event = rows_with_events(events, event_ns, timeline)
     stretches = idle_stretches(action, has_event, luma, min_rows)
     levels = luma[:, -1].astype(int) / STEPS_PER_LEVEL
@@ -147,7 +150,7 @@ def test_stretches_hold_what_they_promise(events_of, episode, min_rows):
 def test_the_shortest_stretch_is_given_in_seconds(events_of):
     events = events_of([{"ts": 0, "kind": "mousemove", "x": 1, "y": 1}])
     timeline = frames_timeline(np.arange(30), (1 + np.arange(30)) * 100 * NS_PER_MS, FPS)
-    state, action = encode_actions(events, events.tick, timeline, CANVAS_PX, "absolute")
-    labels = Labels(timeline, state, action, CHANNELS, events.tick)
+    state, action = encode_actions(events, events.tick, timeline, CANVAS_PX, ActionSpace())
+    labels = Labels(timeline, state, action, CHANNELS, events.tick, FPS)
     assert find_idle(labels, events, pictures(*[80] * 30), FPS, idle_s=3.0) == [Stretch(0, 30)]
     assert find_idle(labels, events, pictures(*[80] * 30), FPS, idle_s=3.1) == []

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, MouseMode
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, ActionSpace, ExtraChannels, MouseMode
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES, KeyCodes
+from recordings_to_lerobot.alignment.labels import make_timeline
 from recordings_to_lerobot.alignment.ledger import NO_ROW, EventLedger, account_for_events
+from recordings_to_lerobot.alignment.options import LabelOptions, Repair
 from recordings_to_lerobot.alignment.state_and_action import encode_actions
-from recordings_to_lerobot.alignment.timeline import frames_timeline, kept_frames, resampled_timeline, ticks_to_ns
+from recordings_to_lerobot.alignment.timeline import frames_timeline, ticks_to_ns
 from recordings_to_lerobot.recordings.events import Events, read_events
 from tests.recordings_to_lerobot import slow_oracle
 
@@ -40,19 +42,22 @@ def encode(tmp_path_factory):
         frame_ticks: list[int] = FRAMES,
         mouse: MouseMode = "absolute",
         keep_duplicates: bool = False,
-        resample: bool = False,
+        fps: int | None = None,
         meta: dict = META,
         key_codes: KeyCodes = KEY_CODES,
+        extra: tuple[ExtraChannels, ...] = (),
+        repair: tuple[Repair, ...] = (),
     ) -> Encoded:
         path.write_text("".join(json.dumps(event) + "\n" for event in events))
         parsed = read_events(path)
-        frame_index = kept_frames(np.array(frame_ticks), keep_duplicates)
-        frame_ns = ticks_to_ns(np.array(frame_ticks)[frame_index], meta["qpc_freq"])
-        timeline = (resampled_timeline if resample else frames_timeline)(frame_index, frame_ns, meta["fps"])
+        options = LabelOptions(fps=fps, keep_duplicates=keep_duplicates, repair=list(repair))
+        timeline = make_timeline(np.array(frame_ticks), meta["qpc_freq"], meta["fps"], options)
         event_ns = ticks_to_ns(parsed.tick, meta["qpc_freq"], meta.get("offset_ms", 0))
         size_px = (meta["canvas_w"], meta["canvas_h"])
-        state, action = encode_actions(parsed, event_ns, timeline, size_px, mouse, key_codes)
-        ledger = account_for_events(parsed, event_ns, timeline, size_px, key_codes)
+        space = ActionSpace(mouse, key_codes, extra)
+        state, action = encode_actions(parsed, event_ns, timeline, size_px, space, "keys" in repair)
+        until_ns = int(timeline.end_ns[-1]) if "keys" in repair else None
+        ledger = account_for_events(parsed, event_ns, timeline, size_px, space, until_ns)
         return Encoded(state, action, ledger, parsed)
 
     return run
@@ -68,6 +73,18 @@ def click(ts, **buttons):
 
 def key(kind, ts, vk=W):
     return {"ts": ts, "kind": kind, "vk": vk}
+
+
+def delta(ts, dx, dy):
+    return {"ts": ts, "kind": "mousedelta", "dx": dx, "dy": dy}
+
+
+def wheel(ts, dx, dy):
+    return {"ts": ts, "kind": "wheel", "dx": dx, "dy": dy}
+
+
+def button(kind, ts, bit):
+    return {"ts": ts, "kind": kind, "button": bit}
 
 
 def column(labels, name):
@@ -210,6 +227,38 @@ def test_delta_is_the_movement_during_the_row_and_in_the_state_that_of_the_row_b
     np.testing.assert_array_equal(encoded.state[:, 0], np.float32([0, 0, 0.5, -0.1]))
 
 
+def test_captured_mouse_adds_up_its_counts_and_the_state_has_those_of_the_row_before(encode):
+    events = [move(1110, x=100), delta(1150, 3, -1), delta(1199, 4, 0), delta(1200, -2, 0)]
+    encoded = encode(events, mouse="relative")
+    assert encoded.action[:, :2].tolist() == [[0, 0], [7, -1], [-2, 0], [0, 0]]
+    assert encoded.state[:, :2].tolist() == [[0, 0], [0, 0], [7, -1], [-2, 0]]
+    assert encoded.found("no_channel") == [0]
+
+
+def test_wheel_and_side_buttons_have_channels_only_where_asked(encode):
+    events = [wheel(1150, 0, 2), wheel(1160, 1, -1), button("buttondown", 1170, 8), click(1180, buttons=16)]
+    encoded = encode(events, extra=("side_buttons", "wheel"))
+    assert encoded.action.shape[1] == len(CHANNELS) + 4
+    assert encoded.action[:, -4:].tolist() == [[0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0], [1, 0, 0, 0]]
+    assert encoded.state[:, -4:].tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 1, 1], [1, 0, 0, 0]]
+    assert encoded.found("no_channel") == []
+    without = encode(events)
+    assert without.action.shape[1] == len(CHANNELS) and not without.action[:, 2:].any()
+    assert without.found("no_channel") == [0, 1, 2]
+
+
+def test_single_button_goes_down_and_up_and_leaves_the_others(encode):
+    events = [move(1050, buttons=2), button("buttondown", 1110, 1), button("buttonup", 1210, 1)]
+    encoded = encode(events)
+    assert column(encoded.action, "button.left") == [0, 1, 1, 0]
+    assert column(encoded.action, "button.right") == [1, 1, 1, 1]
+
+
+def test_button_event_that_changes_nothing_is_counted(encode):
+    events = [move(1050, buttons=1), button("buttondown", 1110, 1), button("buttonup", 1120, 2)]
+    assert encode(events).found("button_unchanged") == [1, 2]
+
+
 def test_vocabulary_of_ones_own_replaces_the_channels_of_keys(encode):
     codes = {"jump": (0x20, 0x58), "w": (W,)}
     encoded = encode([key("keydown", 1110, 0x58), key("keydown", 1150, 0x41)], key_codes=codes)
@@ -223,6 +272,30 @@ def test_key_that_never_comes_up_stays_down_and_is_named(encode):
     assert encoded.found("key_never_released") == [2]
 
 
+LONG = [1000 + 100 * k for k in range(400)]
+
+
+def test_key_that_is_stuck_to_the_end_comes_up_where_it_is_last_heard_of(encode):
+    events = [key("keydown", 1150), key("keydown", 1250), button("buttondown", 1350, 1), key("keydown", 39_000, SHIFT)]
+    encoded = encode(events, LONG, repair=("keys",))
+    assert column(encoded.action, "key.w") == [0, 1, 1, *[0] * 397]
+    assert column(encoded.action, "button.left") == [0, 0, 0, 1, *[0] * 396]
+    assert encoded.action[-1, CHANNEL_INDEX["key.shift"]] == 1, "it is held when the recording ends"
+    assert encoded.found("released_as_stuck") == [1, 2]
+    assert all(column(encode(events, LONG).action, "key.w")[1:])
+
+
+@pytest.mark.parametrize("fps", [None, 10])
+def test_gap_in_which_nothing_was_seen_belongs_to_no_row(encode, fps):
+    frames = [1000, 1100, 4000, 4100]
+    events = [delta(1150, 1, 0), delta(2500, 10, 0), key("keydown", 3000), delta(4050, 2, 0)]
+    encoded = encode(events, frames, "relative", fps=fps, repair=("gaps",))
+    assert encoded.found("in_gap") == [1, 2]
+    assert encoded.action[-2, CHANNEL_INDEX["key.w"]] == 1, "it is held when the recorder goes on"
+    assert encoded.action[:, 0].sum() == 3
+    assert len(encoded.action) == (4 if fps is None else 2 + 10 + 2)
+
+
 def test_button_that_is_never_released_is_named(encode):
     assert encode([move(1050, buttons=1), move(1150)]).found("button_never_released") == [0]
     assert encode([move(1050, buttons=1), move(1150, buttons=0)]).found("button_never_released") == []
@@ -232,7 +305,7 @@ def test_event_between_rows_lies_in_none(encode):
     # As where idle rows were dropped.
     timeline = frames_timeline(np.arange(3), np.array([1000, 1100, 1200]) * 10**6, 10).take(np.array([0, 2]))
     events = encode([{"ts": ts, "kind": "focus"} for ts in (1050, 1150, 1250)]).events
-    ledger = account_for_events(events, events.tick * 10**6, timeline, (101, 51), KEY_CODES)
+    ledger = account_for_events(events, events.tick * 10**6, timeline, (101, 51), ActionSpace())
     assert ledger.row.tolist() == [0, NO_ROW, 1]
 
 
@@ -240,9 +313,12 @@ TIMES = st.integers(900, 1700)
 EVENTS = st.lists(
     st.one_of(
         st.builds(move, TIMES, x=st.integers(-20, 120), y=st.integers(-20, 70)),
-        st.builds(move, TIMES, x=st.floats(0, 100), buttons=st.integers(0, 15)),
+        st.builds(move, TIMES, x=st.floats(0, 100), buttons=st.integers(0, 31)),
         st.builds(click, TIMES),
-        st.builds(click, TIMES, buttons=st.integers(0, 7)),
+        st.builds(click, TIMES, buttons=st.integers(0, 31)),
+        st.builds(delta, TIMES, st.integers(-99, 99), st.integers(-99, 99)),
+        st.builds(wheel, TIMES, st.integers(-3, 3), st.integers(-3, 3)),
+        st.builds(button, st.sampled_from(["buttondown", "buttonup"]), TIMES, st.integers(1, 31)),
         st.builds(
             key,
             st.sampled_from(["keydown", "keyup"]),
@@ -254,31 +330,35 @@ EVENTS = st.lists(
     min_size=1,
     max_size=25,
 ).map(lambda events: sorted(events, key=lambda event: event["ts"]))
+GRIDS = st.sampled_from([None, None, 4, 10, 30, 60])
+MOUSE_MODES = st.sampled_from(["absolute", "delta", "relative"])
+EXTRA = st.sampled_from([(), ("wheel",), ("side_buttons",), ("side_buttons", "wheel")])
 FRAME_TICKS = st.lists(st.integers(1000, 1500), min_size=1, max_size=8).map(sorted)
 
 
 @settings(max_examples=100)
-@given(EVENTS, FRAME_TICKS, st.sampled_from(["absolute", "delta"]), st.booleans(), st.booleans(), st.data())
-def test_labels_equal_the_slow_oracle(encode, events, frame_ticks, mouse, keep_duplicates, resample, data):
+@given(EVENTS, FRAME_TICKS, MOUSE_MODES, st.booleans(), GRIDS, st.data())
+def test_labels_equal_the_slow_oracle(encode, events, frame_ticks, mouse, keep_duplicates, fps, data):
     # A period that is no whole number of ticks, and a shift that puts events exactly onto frames.
     meta = {
         **META,
-        "fps": data.draw(st.sampled_from([4, 8, 10])),
+        "fps": data.draw(st.sampled_from([4, 8, 10, 29.97, 30, 59.94] if fps else [4, 8, 10])),
         "offset_ms": data.draw(st.integers(-50, 50)),
     }
-    encoded = encode(events, frame_ticks, mouse, keep_duplicates, resample, meta)
-    rows = slow_oracle.rows(frame_ticks, meta, keep_duplicates, resample)
-    states, actions = slow_oracle.labels(rows, events, meta, mouse)
+    extra = data.draw(EXTRA)
+    encoded = encode(events, frame_ticks, mouse, keep_duplicates, fps, meta, extra=extra)
+    rows = slow_oracle.rows(frame_ticks, meta, keep_duplicates, fps=fps)
+    states, actions = slow_oracle.labels(rows, events, meta, mouse, extra)
     np.testing.assert_array_equal(encoded.state, states)
     np.testing.assert_array_equal(encoded.action, actions)
 
 
 @settings(max_examples=50)
-@given(EVENTS, FRAME_TICKS, st.booleans())
-def test_deltas_add_up_to_the_way_from_first_to_last_position(encode, events, frame_ticks, resample):
+@given(EVENTS, FRAME_TICKS, GRIDS)
+def test_deltas_add_up_to_the_way_from_first_to_last_position(encode, events, frame_ticks, fps):
     events = [event for event in events if isinstance(event.get("x", 0), int)] or [move(1000)]
-    encoded = encode(events, frame_ticks, "delta", resample=resample)
-    rows = slow_oracle.rows(frame_ticks, META, resample=resample)
+    encoded = encode(events, frame_ticks, "delta", fps=fps)
+    rows = slow_oracle.rows(frame_ticks, META, fps=fps)
     first = slow_oracle.position([event for event in events if event["ts"] < rows[0][2]], META)
     last = slow_oracle.position([event for event in events if event["ts"] < rows[-1][3]], META)
     # Half a pixel at most stems from the centre of the canvas, where the mouse starts.
@@ -287,10 +367,10 @@ def test_deltas_add_up_to_the_way_from_first_to_last_position(encode, events, fr
 
 
 @settings(max_examples=100)
-@given(EVENTS, FRAME_TICKS, st.booleans())
-def test_every_event_is_in_the_row_that_owns_its_moment(encode, events, frame_ticks, resample):
-    ledger = encode(events, frame_ticks, resample=resample).ledger
-    rows = slow_oracle.rows(frame_ticks, META, resample=resample)
+@given(EVENTS, FRAME_TICKS, GRIDS)
+def test_every_event_is_in_the_row_that_owns_its_moment(encode, events, frame_ticks, fps):
+    ledger = encode(events, frame_ticks, fps=fps).ledger
+    rows = slow_oracle.rows(frame_ticks, META, fps=fps)
     for event, row in zip(events, ledger.row.tolist(), strict=True):
         # Rows of duplicates that were kept may be empty; the last one that begins in time owns the moment.
         owners = [i for i, (_, _, start, end) in enumerate(rows) if start <= event["ts"] < end]
@@ -298,13 +378,13 @@ def test_every_event_is_in_the_row_that_owns_its_moment(encode, events, frame_ti
 
 
 @settings(max_examples=100)
-@given(EVENTS, FRAME_TICKS, st.data())
-def test_an_unused_event_changes_no_label(encode, events, frame_ticks, data):
-    encoded = encode(events, frame_ticks)
+@given(EVENTS, FRAME_TICKS, MOUSE_MODES, EXTRA, st.data())
+def test_an_unused_event_changes_no_label(encode, events, frame_ticks, mouse, extra, data):
+    encoded = encode(events, frame_ticks, mouse, extra=extra)
     unused = [i for i in np.flatnonzero(~encoded.ledger.is_used) if not encoded.ledger.findings["before_first_row"][i]]
     if len(unused) in (0, len(events)):
         return
     left_out = data.draw(st.sampled_from(unused))
-    others = encode([event for i, event in enumerate(events) if i != left_out], frame_ticks)
+    others = encode([event for i, event in enumerate(events) if i != left_out], frame_ticks, mouse, extra=extra)
     np.testing.assert_array_equal(encoded.action, others.action)
     np.testing.assert_array_equal(encoded.state, others.state)

@@ -42,15 +42,15 @@ def test_next_command_trains_on_the_training_episodes_wherever_they_are(tmp_path
 @pytest.mark.parametrize(
     "options",
     [
-        ["--mouse", "delta", "--keep-duplicates", "--resample", "--sort-events"],
-        ["--mouse=delta", "--keep_duplicates=true", "--resample=true", "--sort_events=true"],
+        ["--mouse", "delta", "--keep-duplicates", "--resample", "--repair", "[order]"],
+        ["--mouse=delta", "--keep_duplicates=true", "--resample=true", "--repair=[order]"],
     ],
 )
 def test_options_may_be_written_either_way(tmp_path, options, capsys):
     make_recording(tmp_path / "raw/e")
     assert main(command(tmp_path, *options)) == 0
     records = (tmp_path / "out/meta/recordings.jsonl").read_text()
-    assert '"resample": true, "keep_duplicates": true, "sort_events": true' in records and '"mouse": "delta"' in records
+    assert '"resample": true, "keep_duplicates": true, "repair": ["order"]' in records and '"mouse": "delta"' in records
 
 
 def test_options_may_come_from_a_file_and_be_overridden(tmp_path, capsys):

@@ -39,7 +39,9 @@ def inspect(recordings: Path, *names: str, **options) -> int:
 
 
 def test_it_is_a_command(recordings, capsys):
-    assert main(["inspect", "--input", str(recordings / "day 1"), "--sort-events", "--idle=trim", "--workers=1"]) == 0
+    assert (
+        main(["inspect", "--input", str(recordings / "day 1"), "--repair=[order]", "--idle=trim", "--workers=1"]) == 0
+    )
     assert main(["inspect", "--input", str(recordings / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
 

@@ -101,7 +101,7 @@ def datasets(tmp_path_factory) -> dict[str, Path]:
         convert(ConvertConfig(input=folder / "raw" / name, root=folder / name, video="copy", **options))
     convert(ConvertConfig(input=folder / "raw/libx264", root=folder / "encoded", video="encode", **options))
     roots = {"copied": folder / "libx264", "copied from another": folder / list(X264)[1], "encoded": folder / "encoded"}
-    facts = check_video(folder / "raw/libx264/0/video.mp4", (SIZE_PX, SIZE_PX), FRAMES)
+    facts = check_video(folder / "raw/libx264/0/video.mp4", FRAMES)
     assert facts.delay_frames > 0 and facts.n_key_frames == 1, "the copies shall have B-frames and long groups"
     for name, root in roots.items():
         lines = (root / "meta/recordings.jsonl").read_text().splitlines()

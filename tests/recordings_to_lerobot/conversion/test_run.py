@@ -14,11 +14,13 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.recorder.record import record_episode
-from recordings_to_lerobot.actions.channels import CHANNELS, channel_names
+from recordings_to_lerobot.actions.channels import CHANNELS, ActionSpace
 from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.run import convert
 from recordings_to_lerobot.conversion.staging import Workplace
+from recordings_to_lerobot.dataset.records import read_records
 from recordings_to_lerobot.recordings.validation import RecordingError
+from recordings_to_lerobot.verification.dataset import verify
 from tests.recordings_to_lerobot import slow_oracle
 from tests.recordings_to_lerobot.raw_recordings import (
     FREQ,
@@ -52,10 +54,13 @@ def make_messy(folder: Path, count: int, **meta) -> list[RawRecording]:
 
 def assert_equals_oracle(dataset: LeRobotDataset, recordings: list[RawRecording], **options) -> None:
     mouse = options.pop("mouse", "absolute")
+    extra, scale = options.pop("extra_channels", ()), options.pop("mouse_scale", None)
     all_rows, states, actions = [], [], []
     for raw in recordings:
         rows = slow_oracle.rows(raw.frame_ticks, raw.meta, **options)
-        episode_states, episode_actions = slow_oracle.labels(rows, raw.events, raw.meta, mouse)
+        episode_states, episode_actions = slow_oracle.labels(rows, raw.events, raw.meta, mouse, extra)
+        for values in (*episode_states, *episode_actions) if scale else ():
+            values[:2] = np.clip(values[:2] / scale, -1, 1)
         all_rows += rows
         states += episode_states
         actions += episode_actions
@@ -110,7 +115,13 @@ def read_raw(folder: Path) -> RawRecording:
 
 @pytest.mark.parametrize(
     "options",
-    [{"resample": True}, {"keep_duplicates": True}, {"mouse": "delta"}],
+    [
+        {"resample": True},
+        {"keep_duplicates": True},
+        {"mouse": "delta"},
+        {"extra_channels": ["wheel", "side_buttons"]},
+        {"mouse": "relative", "mouse_scale": 1.0, "keep_duplicates": True},
+    ],
     ids=lambda o: next(iter(o)),
 )
 def test_options_equal_the_slow_oracle(tmp_path, options):
@@ -118,7 +129,29 @@ def test_options_equal_the_slow_oracle(tmp_path, options):
     dataset = read_dataset(convert_folder(tmp_path, **options))
     assert_equals_oracle(dataset, recordings, **options)
     assert picture_numbers(dataset) == dataset.hf_dataset.with_format("numpy")["recording.frame_index"][:].tolist()
-    assert dataset.meta.features["action"]["names"] == list(channel_names(options.get("mouse", "absolute")))
+    space = ActionSpace(options.get("mouse", "absolute"), extra=options.get("extra_channels", ()))
+    assert dataset.meta.features["action"]["names"] == list(space.channels)
+
+
+def test_scale_of_a_captured_mouse_is_measured_recorded_and_what_lies_beyond_is_counted(tmp_path):
+    ticks = regular_ticks(1100)
+    moves = [{"ts": tick, "kind": "mousedelta", "dx": 1 + i % 20, "dy": -(i % 7)} for i, tick in enumerate(ticks)]
+    moves[500]["dx"] = 900
+    make_recording(tmp_path / "raw/a", ticks, moves)
+    config = convert_folder(tmp_path, mouse="relative")
+    [record] = read_records(config.root)
+    assert record["options"]["mouse_scale"] == 20
+    assert record["counts"]["mouse_rows_clipped"] == 1
+    actions = np.array(read_dataset(config).hf_dataset["action"])[:, :2]
+    wanted = np.array([[move["dx"] / 20, move["dy"] / 20] for move in moves])
+    wanted[500, 0] = 1
+    np.testing.assert_array_equal(actions, np.float32(wanted))
+    assert "20 counts of the mouse make 1" in (config.root / "README.md").read_text()
+    # What is added later has the same scale.
+    make_recording(tmp_path / "raw/b", ticks[:20], [{**move, "dx": 2 * move["dx"]} for move in moves[:20]])
+    convert_folder(tmp_path, mouse="relative")
+    assert [record["options"]["mouse_scale"] for record in read_records(config.root)] == [20, 20]
+    assert [record["counts"]["mouse_rows_clipped"] for record in read_records(config.root)] == [1, 10]
 
 
 def test_every_episode_is_accounted_for(tmp_path):
@@ -130,7 +163,7 @@ def test_every_episode_is_accounted_for(tmp_path):
         assert record["episode_index"] == index
         assert record["meta"] == raw.meta
         assert record["schema_version"] == 1
-        assert record["options"]["mouse"] == "absolute" and record["options"]["sort_events"] is False
+        assert record["options"]["mouse"] == "absolute" and record["options"]["repair"] == []
         counts = record["counts"]
         assert counts["video_frames"] == len(raw.frame_ticks)
         assert counts["rows"] == len(set(raw.frame_ticks)) == counts["video_frames"] - counts["duplicates_dropped"]
@@ -163,7 +196,7 @@ def test_events_out_of_order_are_converted_on_request(tmp_path):
     ticks, events = messy_ticks_and_events(seed=1)
     shuffled = events[5:] + events[:5]
     raw = make_recording(tmp_path / "raw/e", ticks, shuffled)
-    dataset = read_dataset(convert_folder(tmp_path, sort_events=True))
+    dataset = read_dataset(convert_folder(tmp_path, repair=["order"]))
     ordered = sorted(shuffled, key=lambda event: event["ts"])
     assert_equals_oracle(dataset, [RawRecording(raw.folder, ticks, ordered, raw.meta)])
 
@@ -226,12 +259,12 @@ def test_all_bad_episodes_are_named_in_one_error_when_that_is_asked_for_or_none_
     assert (tmp_path / ".out.work").exists() == strict  # the good one need not be prepared again
 
 
-def test_canvas_that_disagrees_with_the_video_is_refused(tmp_path):
-    folder = make_recording(tmp_path / "raw/e").folder
+def test_canvas_may_be_apart_from_the_size_of_the_video(tmp_path):
+    folder = make_recording(tmp_path / "raw/e", events=[{"ts": 0, "kind": "mousemove", "x": 639, "y": 0}]).folder
     (folder / "meta.json").write_text((folder / "meta.json").read_text().replace('"canvas_w": 64', '"canvas_w": 640'))
-    assert fails(tmp_path) == (
-        f"{folder}/video.mp4: pictures are 64×64, but the canvas in meta.json is 640×64; correct meta.json or re-export"
-    )
+    dataset = read_dataset(convert_folder(tmp_path))
+    assert dataset[0]["observation.images.screen"].shape == (3, 64, 64)
+    assert dataset[0]["action"][:2].tolist() == [1, -1]
 
 
 def test_truncated_video_is_refused(tmp_path):
@@ -240,22 +273,47 @@ def test_truncated_video_is_refused(tmp_path):
     assert "video.mp4: damaged or cut off" in fails(tmp_path)
 
 
-@pytest.mark.parametrize(("field", "other", "found"), [("fps", 20, "`fps` is 20"), ("canvas_w", 32, "canvas is 32×64")])
-def test_episode_that_does_not_fit_the_others_is_left_out(tmp_path, field, other, found):
-    make_recording(tmp_path / "raw/a", **{field: other})
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"fps": 20}, "a/meta.json: `fps` is 20, but 10 in the dataset; pass --fps=10, or convert"),
+        ({"canvas_w": 32}, "a/video.mp4: pictures are 32×64, but 64×64 in the dataset; pass --size=64x64, or convert"),
+    ],
+    ids=["fps", "size"],
+)
+def test_episode_that_does_not_fit_the_others_is_left_out(tmp_path, fields, problem):
+    make_recording(tmp_path / "raw/a", **fields)
     for name in "bc":
         make_recording(tmp_path / "raw" / name)
     config = convert_folder(tmp_path)
     assert read_dataset(config).num_episodes == 2
-    [problem] = quarantine(config)["a"]
-    assert problem.startswith("a/meta.json: ") and found in problem and problem.endswith("to a dataset of its own")
+    assert quarantine(config)["a"] == [f"{problem} it to a dataset of its own"]
+
+
+@pytest.mark.parametrize("source_fps", [10, 29.97, 59.94, 60])
+def test_recordings_of_any_rate_and_size_become_rows_of_one(tmp_path, source_fps):
+    recordings = []
+    for name, width in [("a", 96), ("b", 64)]:
+        ticks = regular_ticks(30, fps=source_fps)
+        _, events = messy_ticks_and_events(seed=3)
+        shift = ticks[0] - events[0]["ts"]
+        events = [{**event, "ts": event["ts"] + shift} for event in events]
+        recordings.append(make_recording(tmp_path / "raw" / name, ticks, events, fps=source_fps, canvas_w=width))
+    config = convert_folder(tmp_path, fps=20, size="80x48")
+    dataset = read_dataset(config)
+    assert dataset.fps == 20 and dataset[0]["observation.images.screen"].shape == (3, 48, 80)
+    assert_equals_oracle(dataset, recordings, fps=20)
+    frames = dataset.hf_dataset.with_format("numpy")["recording.frame_index"][:].tolist()
+    assert picture_numbers(dataset, (80, 48)) == frames
+    findings = verify(tmp_path / "raw", tmp_path / "out", workers=1)
+    assert not findings.failed, findings.lines
 
 
 def test_fractional_frame_rate_is_refused(tmp_path):
     folder = make_recording(tmp_path / "raw/e", fps=29.97).folder
     message = fails(tmp_path)
-    assert message.startswith(f"{folder}/meta.json: `fps` is 29.97, but LeRobot knows whole frames")
-    assert "set it to 30" in message
+    assert message.startswith(f"{folder}/meta.json: `fps` is 29.97, but LeRobot knows whole rows")
+    assert "pass --fps=30" in message
 
 
 def test_episode_without_a_task_is_refused(tmp_path):

@@ -80,6 +80,13 @@ def test_auto_copies_what_is_quick_to_read_and_lerobot_can_write(tmp_path, codec
         assert np.abs(picture.astype(int) - source).mean() < 4
 
 
+def test_key_frames_may_lie_as_far_apart_in_time_whatever_the_rate(tmp_path):
+    # Reading a frame decodes 30 on average, which are 3 s at ten frames a second and half a second at sixty.
+    folder = make_recording(tmp_path / "raw/a", regular_ticks(60, fps=60), fps=60).folder
+    write_video(folder / "video.mp4", 60, options={"g": "250"})
+    assert [record["video"] for record in records(run(tmp_path, fps=60))] == ["copied"]
+
+
 def test_copy_is_refused_with_the_reason_where_frames_are_dropped(tmp_path):
     ticks = regular_ticks(4)
     make_recording(tmp_path / "raw/a", [ticks[0], *ticks[:3]])
@@ -192,7 +199,18 @@ def test_bad_recording_that_comes_later_is_in_quarantine_even_if_nothing_is_adde
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("offset_ms", float("inf")), ("idle_s", float("nan")), ("idle_s", -1.0), ("workers", 0)]
+    ("option", "value"),
+    [
+        ("offset_ms", float("inf")),
+        ("idle_s", float("nan")),
+        ("idle_s", -1.0),
+        ("workers", 0),
+        ("fps", 0),
+        ("fps", 1001),
+        ("size", "384"),
+        ("size", "0x384"),
+        ("mouse_scale", 5.0),  # of positions
+    ],
 )
 def test_number_that_makes_no_sense_is_refused(tmp_path, option, value):
     make_recording(tmp_path / "raw/a")

@@ -21,7 +21,7 @@ def read(folder):
 
 
 def described(events):
-    return [(event.kind, *(value for value in event[3:] if value is not None)) for event in events]
+    return [(event.kind, *(value for value in event[3:-1] if value is not None)) for event in events]
 
 
 def test_positions_are_scaled_to_the_video(tmp_path):

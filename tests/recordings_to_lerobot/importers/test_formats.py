@@ -24,6 +24,7 @@ from tests.recordings_to_lerobot.importers.foreign_recordings import (
     write_ducktrack_example,
     write_owamcap,
     write_owamcap_example,
+    write_owl,
     write_owl_example,
     write_vpt,
     write_vpt_example,
@@ -259,3 +260,25 @@ def test_frame_times_are_those_of_the_log(tmp_path):
     assert ((recording.frame_ticks - T0_NS) / MS).tolist() == [0, 50, 100, 150, 200, 250]
     assert recording.repairs == {"frame_times_interpolated": 1}
     assert np.all(np.diff(recording.events.tick) >= 0)
+
+
+def test_relative_movements_and_wheel_of_every_recorder_become_labels(tmp_path):
+    raw = {"last_x": 3, "last_y": -4, "us_flags": 0, "button_flags": 0x400, "button_data": 120}
+    recordings = {
+        write_owamcap(tmp_path / "owamcap", [(60, "mouse/raw", raw), (70, "mouse/raw", {**raw, "button_flags": 0})]): 6,
+        write_owl(
+            tmp_path / "owl",
+            [(0, "VIDEO_START", []), (60, "MOUSE_MOVE", [3, -4]), (61, "MOUSE_MOVE", [3, -4]), (70, "SCROLL", [120])],
+        ): 6,
+        write_vpt(tmp_path / "vpt", [vpt_step(hotbar=1), vpt_step(dxy=(6, -8)), vpt_step(hotbar=1)]): 6,
+    }
+    options = LabelOptions(mouse="relative", extra_channels=["wheel"])
+    for path, counts in recordings.items():
+        labels = label_recording(read_recording(path), options)
+        column = labels.channels.index("wheel.dy")
+        assert labels.action[:3, :2].tolist() == [[0, 0], [counts, -8], [0, 0]], path
+        if path.suffix == ".jsonl":
+            # From slot 1 to 0, away from the user, and back.
+            assert labels.action[:3, column].tolist() == [0, 1, -1]
+        else:
+            assert labels.action[:3, column].tolist() == [0, 1, 0], path

@@ -42,7 +42,7 @@ def read_inputs(tmp_path, *inputs, **options):
 
 
 def described(events):
-    return [(event.kind, *(value for value in event[3:] if value is not None)) for event in events]
+    return [(event.kind, *(value for value in event[3:-1] if value is not None)) for event in events]
 
 
 def write_log(tmp_path, messages):
@@ -161,7 +161,8 @@ def test_lost_click_is_found_in_the_states_and_side_buttons_are_not_judged(tmp_p
 
 
 def test_unknown_topics_are_kept(tmp_path):
-    assert described(read_inputs(tmp_path, (10, "gamepad", {"a": 1}))[0]) == [("gamepad",)]
+    [event] = read_inputs(tmp_path, (10, "gamepad", {"a": 1}))[0]
+    assert (event.kind, event.raw) == ("gamepad", '{"a": 1}')
 
 
 def test_log_of_two_videos_is_refused(tmp_path):
@@ -187,6 +188,12 @@ def test_cut_off_log_is_refused_with_a_remedy(tmp_path):
     path = write_owamcap(tmp_path, [])
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(RecordingError, match=r"play\.mcap: damaged or cut off .*mcap recover"):
+        read(path)
+
+
+def test_message_of_another_age_is_refused(tmp_path):
+    path = write_log(tmp_path, [(2**64 - 1, "keyboard", key(87))])
+    with pytest.raises(RecordingError, match=r"log\.mcap: damaged .*message 1 .*century"):
         read(path)
 
 

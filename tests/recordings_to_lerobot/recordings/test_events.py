@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordings_to_lerobot.recordings.events import ABSENT, Events, read_events
+from recordings_to_lerobot.recordings.events import ABSENT, KNOWN_KINDS, Events, read_events
 from recordings_to_lerobot.recordings.validation import RecordingError
 
 MOVE = b'{"ts": 1, "kind": "mousemove", "x": 1, "y": 2}\n'
@@ -23,9 +23,23 @@ def test_optional_buttons_of_moves_are_absent_and_of_clicks_left(tmp_path):
     assert events.buttons.tolist() == [ABSENT, 1]
 
 
-def test_unknown_kind_is_kept(tmp_path):
-    events = read(tmp_path, MOVE + b'{"ts": 2, "kind": "scroll", "dy": [1, null]}\n')
+def test_unknown_kind_is_kept_whole(tmp_path):
+    events = read(tmp_path, MOVE + b' {"ts": 2, "kind": "scroll", "dy": [1, null]}\n')
     assert [events.kinds[kind] for kind in events.kind] == ["mousemove", "scroll"]
+    assert events.unknown == {2: '{"ts": 2, "kind": "scroll", "dy": [1, null]}'}
+
+
+def test_captured_mouse_and_wheel_move_and_have_no_position(tmp_path):
+    lines = b'{"ts": 1, "kind": "mousedelta", "dx": -3, "dy": 4.5}\n{"ts": 2, "kind": "wheel", "dx": 0, "dy": -1}\n'
+    events = read(tmp_path, lines)
+    assert [events.kinds[kind] for kind in events.kind] == ["mousedelta", "wheel"]
+    assert (events.dx.tolist(), events.dy.tolist()) == ([-3, 0], [4.5, -1])
+    assert all(map(math.isnan, [*events.x_px, *events.y_px]))
+
+
+def test_buttons_that_go_down_and_up_are_told_by_their_bits(tmp_path):
+    lines = b'{"ts": 1, "kind": "buttondown", "button": 8}\n{"ts": 2, "kind": "buttonup", "button": 16}\n'
+    assert read(tmp_path, lines).buttons.tolist() == [8, 16]
 
 
 def test_blank_lines_windows_line_ends_and_byte_order_mark_are_no_problem(tmp_path):
@@ -54,6 +68,11 @@ def test_blank_lines_windows_line_ends_and_byte_order_mark_are_no_problem(tmp_pa
             b'{"ts": 1, "kind": "mousemove", "x": 1, "y": 1, "buttons": -1}',
             "`buttons` is -1: Input should be",
         ),
+        (b'{"ts": 1, "kind": "mousedelta", "dx": 1}', "mousedelta lacks `dy`"),
+        (b'{"ts": 1, "kind": "mousedelta", "dx": 1, "dy": 1e300}', "`dy` is 1e+300: Input should be less"),
+        (b'{"ts": 1, "kind": "wheel", "dx": "up", "dy": 0}', "`dx` is 'up': Input should be a valid number"),
+        (b'{"ts": 1, "kind": "buttondown", "button": 0}', "`button` is 0: Input should be greater"),
+        (b'{"ts": 1, "kind": "buttonup", "button": "left"}', "`button` is 'left': Input should be a valid integer"),
         (b'{"ts": 1.0, "kind": "mousemove", "x": 1, "y": 1}', "`ts` is 1.0: Input should be a valid integer"),
         (
             b'{"ts": 9223372036854775808, "kind": "scroll"}',
@@ -75,7 +94,7 @@ def test_events_that_go_back_are_refused(tmp_path):
     with pytest.raises(RecordingError) as caught:
         read(tmp_path, lines)
     assert str(caught.value) == (
-        f"{tmp_path}/events.jsonl:3: ts goes back by 4200 ticks (to 5000); re-export, or pass --sort-events"
+        f"{tmp_path}/events.jsonl:3: ts goes back by 4200 ticks (to 5000); re-export, or pass --repair=[order]"
     )
 
 
@@ -110,7 +129,25 @@ EVENTS = st.lists(
             "vk": st.integers(0, 255),
         }
     )
-    | st.fixed_dictionaries({"ts": st.integers(0, 1000), "kind": st.text().filter(lambda kind: kind != "keyup")}),
+    | st.fixed_dictionaries(
+        {
+            "ts": st.integers(0, 1000),
+            "kind": st.sampled_from(["mousedelta", "wheel"]),
+            "dx": st.floats(-(2**31), 2**31) | st.integers(-9, 9),
+            "dy": st.floats(-1, 1),
+        }
+    )
+    | st.fixed_dictionaries(
+        {
+            "ts": st.integers(0, 1000),
+            "kind": st.sampled_from(["buttondown", "buttonup"]),
+            "button": st.sampled_from([1, 2, 4, 8, 16]),
+        }
+    )
+    | st.fixed_dictionaries(
+        {"ts": st.integers(0, 1000), "kind": st.text().filter(lambda kind: kind not in KNOWN_KINDS)},
+        optional={"dx": st.text(), "more": st.lists(st.integers())},
+    ),
     min_size=1,
     max_size=20,
 )
@@ -119,19 +156,22 @@ EVENTS = st.lists(
 @settings(max_examples=100)
 @given(EVENTS, st.booleans())
 def test_events_are_read_as_written(tmp_path_factory, events, ensure_ascii):
-    events = [e for e in events if len(e) > 2 or e["kind"] not in ("mousemove", "mouseclick", "keydown")] or [
-        {"ts": 0, "kind": "keyup", "vk": 1}
-    ]
     lines = "\n".join(json.dumps(event, ensure_ascii=ensure_ascii) for event in events)
     read_back = read(tmp_path_factory.mktemp("events"), lines.encode(), sort_events=True)
     ordered = sorted(events, key=lambda event: event["ts"])
     assert read_back.tick.tolist() == [event["ts"] for event in ordered]
     assert [read_back.kinds[kind] for kind in read_back.kind] == [event["kind"] for event in ordered]
     assert read_back.vk.tolist() == [event.get("vk", ABSENT) for event in ordered]
-    for x, event in zip(read_back.x_px.tolist(), ordered, strict=True):
-        assert x == event["x"] if "x" in event else math.isnan(x)
-    clicks_are_left = [event.get("buttons", 1 if event["kind"] == "mouseclick" else ABSENT) for event in ordered]
+    for name, column in {"x": read_back.x_px, "dx": read_back.dx, "dy": read_back.dy}.items():
+        for value, event in zip(column.tolist(), ordered, strict=True):
+            is_read = name in event and event["kind"] in KNOWN_KINDS
+            assert value == event[name] if is_read else math.isnan(value)
+    clicks_are_left = [
+        event.get("buttons", event.get("button", 1 if event["kind"] == "mouseclick" else ABSENT)) for event in ordered
+    ]
     assert read_back.buttons.tolist() == clicks_are_left
+    unknown = [event for event in events if event["kind"] not in KNOWN_KINDS]
+    assert [json.loads(text) for _, text in sorted(read_back.unknown.items())] == unknown
 
 
 @settings(max_examples=100)

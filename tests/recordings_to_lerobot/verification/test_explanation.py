@@ -14,7 +14,9 @@ import pytest
 from recordings_to_lerobot.cli import main
 from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.run import convert
+from recordings_to_lerobot.dataset.records import read_records
 from recordings_to_lerobot.recordings.validation import RecordingError
+from recordings_to_lerobot.verification.dataset import verify
 from recordings_to_lerobot.verification.derivation import Explanation
 from recordings_to_lerobot.verification.explanation import explain_row
 from tests.recordings_to_lerobot import slow_oracle
@@ -55,9 +57,10 @@ def words(explanation: Explanation, feature: str) -> dict[str, str]:
         {},
         {"mouse": "delta", "keep_duplicates": True, "offset_ms": -31.25},
         {"mouse": "delta", "resample": True},
-        {"keys": VOCABULARY, "resample": True, "sort_events": True},
+        {"keys": VOCABULARY, "resample": True, "repair": ["order"]},
+        {"mouse": "relative", "extra_channels": ["side_buttons", "wheel"]},
     ],
-    ids=["plain", "delta", "grid", "vocabulary"],
+    ids=["plain", "delta", "grid", "vocabulary", "relative"],
 )
 def test_every_value_of_every_row_is_explained_and_every_event_is_under_its_row(tmp_path, options):
     recordings = []
@@ -137,6 +140,22 @@ def test_words_say_how_far_the_mouse_moved(tmp_path):
     assert words(explain_row(root, 0, 2, 0), ACTION)["mouse.dx"] == "0: no mouse event from 200 to 300 ms"
 
 
+def test_words_say_what_captured_mouse_and_wheel_added_up_to(tmp_path):
+    start, *_ = ticks = regular_ticks(3)
+    events = [
+        {"ts": start + 10, "kind": "mousedelta", "dx": 3, "dy": 0},
+        {"ts": start + 20, "kind": "mousedelta", "dx": 5, "dy": -20},
+        {"ts": start + 30, "kind": "wheel", "dx": 0, "dy": -2},
+    ]
+    make_recording(tmp_path / "raw/a", ticks, events)
+    root = convert_to(tmp_path, mouse="relative", mouse_scale=16.0, extra_channels=["wheel"])
+    row_0 = words(explain_row(root, 0, 0, 0), ACTION)
+    assert row_0["mouse.dx"] == "8/16 = +0.500: sum of dx on lines 1 to 2, from 0 to 100 ms"
+    assert row_0["mouse.dy"] == "−20/16 = −1.250, clipped to −1.000: sum of dy on lines 1 to 2, from 0 to 100 ms"
+    assert row_0["wheel.dy"] == "−2: sum of dy on line 3, from 0 to 100 ms"
+    assert words(explain_row(root, 0, 1, 0), ACTION)["mouse.dx"] == "0: no mousedelta event from 100 to 200 ms"
+
+
 def test_source_frames_that_no_row_shows_are_listed_where_they_were(tmp_path):
     ticks = regular_ticks(44)
     ticks[2] = ticks[1]
@@ -157,6 +176,36 @@ def small(tmp_path_factory) -> Path:
     for name in "ab":
         make_recording(folder / "raw" / name, regular_ticks(4))
     return convert_to(folder)
+
+
+def test_repairs_are_explained_and_verified(tmp_path):
+    ticks = regular_ticks(80, fps=2)
+    ticks = [*ticks[:70], *(tick + 5 * FREQ for tick in ticks[70:])]
+    after = [0.6, 0.7, 1.2, 1.3, 1.4, 35.5, 37]
+    kinds = [
+        {"kind": "keydown", "vk": 87},
+        {"kind": "keydown", "vk": 87},
+        {"kind": "mousemove", "x": 1, "y": 2, "buttons": 3},
+        {"kind": "buttonup", "button": 1},
+        {"kind": "mousemove", "x": 5, "y": 2},
+        {"kind": "mousedelta", "dx": 4, "dy": 4},
+        {"kind": "wheel", "dx": 4, "dy": 4},
+    ]
+    events = [{"ts": ticks[0] + int(s * FREQ), **kind} for s, kind in zip(after, kinds, strict=True)]
+    events[0], events[1] = events[1], events[0]
+    raw = make_recording(tmp_path / "raw/a", ticks, events, fps=2)
+    np.delete(ticks, 40).astype("<i8").tofile(raw.folder / "frame_ts.bin")
+    root = convert_to(tmp_path, repair=["frames", "order", "keys", "gaps"], extra_channels=["wheel"], mouse="delta")
+    findings = verify(tmp_path / "raw", root, workers=1)
+    assert not findings.failed, findings.lines
+    [record] = read_records(root)
+    found = {name: count for name, count in record["counts"].items() if isinstance(count, int) and count}
+    assert found["frames_without_tick"] == 1 and found["released_as_stuck"] == 2 and found["reordered"] == 1
+    assert found["in_gap"] == 2
+    for frame in (0, 1, 2, 3, 69, 70, 71):
+        explanation = explain_row(root, 0, frame, around=0)
+        assert [reason for reason in explanation.reasons if not reason.agrees] == []
+    assert words(explain_row(root, 0, 3, 0), ACTION)["key.w"] == "0: up since line 1 (row 1)"
 
 
 def test_row_that_something_else_has_changed_is_found_out(small, tmp_path, capsys):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recordings_to_lerobot.actions.channels import CHANNELS
+from recordings_to_lerobot.actions.channels import CHANNELS, ActionSpace
 from recordings_to_lerobot.cli import main
 from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.run import convert
@@ -113,8 +113,9 @@ def test_dataset_as_converted_passes(original, capsys):
         ({"mouse": "delta", "resample": True}, 0),
         ({"idle": "trim", "idle_s": 0.5, "mouse": "delta", "resample": True}, 10),
         ({"video": "encode"}, 0),
+        ({"mouse": "relative", "mouse_scale": 10.0, "extra_channels": ["side_buttons", "wheel"]}, 0),
     ],
-    ids=["delta", "trim", "encode"],
+    ids=["delta", "trim", "encode", "relative"],
 )
 def test_other_ways_to_convert_pass(tmp_path, options, idle_rows):
     converted(tmp_path, **options)
@@ -274,7 +275,7 @@ def test_presses_from_raw_events_equal_the_slow_oracle(tmp_path, seed):
     states, actions = slow_oracle.labels(rows, events, meta)
     start_ns, end_ns = (np.array([int(row[column] * 1_000_000) for row in rows]) for column in (2, 3))
     key_codes = {name: tuple(codes) for name, codes in slow_oracle.KEYS.items()}
-    presses, _ = follow_presses(read_raw_events(path, FREQ, 12.5), key_codes)
+    presses, _ = follow_presses(read_raw_events(path, FREQ, 12.5), ActionSpace(key_codes=key_codes))
     for channel, spans_ns in presses.items():
         column = CHANNELS.index(channel)
         np.testing.assert_array_equal(rows_touched(spans_ns, start_ns, end_ns), np.stack(actions)[:, column])

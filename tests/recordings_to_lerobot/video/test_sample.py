@@ -29,7 +29,7 @@ def test_statistics_are_those_of_the_pixels():
 def test_sample_is_close_to_all_pictures(tmp_path, options):
     path = tmp_path / "video.mp4"
     write_video(path, 60, options=options)
-    statistics = picture_statistics(sample_levels(path, check_video(path, (64, 64), 60)))
+    statistics = picture_statistics(sample_levels(path, check_video(path, 60)))
     pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in iterate_frames(path, np.arange(60))]) / 255
     np.testing.assert_allclose(statistics["mean"].ravel(), pictures.mean(axis=(0, 1, 2)), atol=0.12)
     np.testing.assert_allclose(statistics["std"].ravel(), pictures.std(axis=(0, 1, 2)), atol=0.06)
