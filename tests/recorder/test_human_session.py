@@ -313,8 +313,7 @@ def test_a_robot_plays_in_the_window_and_is_recorded_like_a_person(screen, tmp_p
     np.testing.assert_array_equal(converted_actions(session.folder(0)), executed)
     for channel, place in (("key.w", (48, 16)), ("button.left", (16, 48))):
         rows = executed[executed[:, CHANNEL_INDEX[channel]] > 0]
-        assert len(rows) > 1
-        np.testing.assert_allclose(rows[-1, :2], normalized(*place), atol=1e-6)
+        assert np.isclose(rows[:, :2], normalized(*place), atol=1e-6).all(1).any()
 
 
 def normalized(x_px, y_px):
