@@ -32,8 +32,8 @@ from lerobot_qwenvla.serving.similarity import difference
 from lerobot_qwenvla.serving.wire.messages import Observation, read_observation, read_setup, write_actions
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "serving"))
-from clients import Client, as_array, features, setup, start_server  # noqa: E402
-from small_policy import NAMES, load_config, save_policy  # noqa: E402
+from clients import Client, as_array, features, setup, start_server
+from small_policy import NAMES, load_config, save_policy
 
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1)
 
