@@ -1,6 +1,6 @@
 """The policy server with several clients at once against the same clients one after the other.
 
-    python -m benchmarks.serving [--clients=8] [--requests=200] [--turns=5] [--picture=384] [--task=OneRoom]
+    python benchmarks/serving.py [--clients=8] [--requests=200] [--turns=5] [--picture=384] [--task=OneRoom]
 
 A server of its own, with a small untrained policy; clients that send an observation every step, every few steps, in
 bursts, and again and again at the same step. The two ways alternate; every answer of the one is compared with the
@@ -12,6 +12,7 @@ and LeRobot's own would have skipped of what the scripted player sees in Miniwor
 import argparse
 import json
 import pickle
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,8 +30,10 @@ from lerobot_qwenvla.serving.engine import Engine
 from lerobot_qwenvla.serving.server import PolicyServerConfig
 from lerobot_qwenvla.serving.similarity import difference
 from lerobot_qwenvla.serving.wire.messages import Observation, read_observation, read_setup, write_actions
-from tests.serving.clients import Client, as_array, features, setup, start_server
-from tests.serving.small_policy import NAMES, load_config, save_policy
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "serving"))
+from clients import Client, as_array, features, setup, start_server
+from small_policy import NAMES, load_config, save_policy
 
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1)
 
