@@ -18,7 +18,7 @@ from lerobot_qwenvla.recorder.clock import FRAME_PERIOD_TICKS
 from lerobot_qwenvla.recorder.game_window import Wish
 
 CANVAS_PX = (64, 48)
-ENV = SimpleNamespace(canvas_px=CANVAS_PX, render=lambda: None, task_description="go")
+ENV = SimpleNamespace(canvas_px=CANVAS_PX, screen=None, task_description="go")
 
 
 class FakeClock:
