@@ -15,7 +15,7 @@ demo: setup
 	$(PYTHON) -m lerobot_qwenvla.demo.pipeline --seed=$(SEED)
 
 test: setup
-	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile
+	$(PYTHON) -m pytest --numprocesses=2 --dist=worksteal
 
 lint: setup
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -10,7 +10,10 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 # Several test processes share the cores; threads of each on top of that get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +33,37 @@ if TYPE_CHECKING:
 
 IMAGE_PX = 64
 CHANNELS = 5
+
+
+class Forks:
+    """Commands as forks of one process that has imported LeRobot, which takes longer than all they do."""
+
+    def __init__(self) -> None:
+        program = Path(__file__).with_name("forked_commands.py")
+        self.server = subprocess.Popen(
+            [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> int:
+        """Its process."""
+        return self._ask(command=[str(word) for word in command], log=str(log), environment=environment or {})
+
+    def wait(self, process: int) -> int:
+        """Its exit code."""
+        return self._ask(wait=process)
+
+    def _ask(self, **request: object) -> int:
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    forks = Forks()
+    yield forks
+    forks.server.stdin.close()
+    forks.server.wait(10)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Gradient accumulation under a training loop that does not know of it."""
+"""Gradient accumulation, and the order of a resumed run, under a training loop that knows of neither."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+from lerobot.datasets import EpisodeAwareSampler
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 MIXED_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
 
@@ -30,6 +32,17 @@ class AccumulatingAccelerator(Accelerator):
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=batches, sync_with_dataloader=False),
         )
         self._last_norm = torch.zeros(())
+
+    def prepare_data_loader(self, data_loader: DataLoader, *args: Any, **kwargs: Any) -> DataLoader:
+        """Counts epochs from that of the sampler, which a resumed run has set to where it goes on.
+
+        accelerate counts them from 0 in each process and tells the sampler at the start of each (`set_epoch`): after
+        resuming, LeRobot's sampler would begin at the right sample, but in the order of the first epoch.
+        """
+        prepared = super().prepare_data_loader(data_loader, *args, **kwargs)
+        if isinstance(data_loader.sampler, EpisodeAwareSampler):
+            prepared.iteration = data_loader.sampler.state_dict()["epoch"]
+        return prepared
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         with self.accumulate():  # counts the batch, and says whether the gradient is whole with it

@@ -1,6 +1,6 @@
-"""`qwenvla-train`: lerobot-train with gradient accumulation and averaged weights.
+"""`qwenvla-train`: lerobot-train with gradient accumulation, averaged weights and exact resuming in later epochs.
 
-LeRobot's main branch has both, under the same names: from LeRobot 0.7 on, call lerobot-train instead.
+LeRobot's main branch has the first two, under the same names.
 """
 
 import inspect

@@ -1,18 +1,13 @@
-"""A small dataset that leaves episodes for validation, and training commands on it in processes of their own.
+"""A small dataset that leaves episodes for validation, and training commands on it in processes of their own."""
 
-The processes are forks of one that has imported LeRobot, which takes longer than all they do.
-"""
-
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +15,6 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from lerobot_qwenvla.features.precompute import precompute_features
 
-MODULES = {
-    "lerobot-train": "lerobot.scripts.lerobot_train",
-    "qwenvla-train": "lerobot_qwenvla.training.train",
-}
 IMAGE_PX = 64
 NAMES = ["mouse.x", "mouse.y", "button.left", "key.w"]
 
@@ -78,29 +69,15 @@ def train_arguments(dataset: LeRobotDataset, backbone_dir: Path) -> Callable[...
     return arguments
 
 
-class Forks:
-    """The process that the commands are forks of."""
-
-    def __init__(self) -> None:
-        program = Path(__file__).with_name("forked_commands.py")
-        command = [sys.executable, program, *MODULES.values()]
-        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, **request: object) -> int:
-        self.server.stdin.write(json.dumps(request) + "\n")
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline())
-
-
 @dataclass(frozen=True)
 class Running:
-    forks: Forks
+    forks: Any
     process: int
     log: Path
 
     def wait(self) -> str:
         """Its log, when it has ended well."""
-        exit_code = self.forks.ask(wait=self.process)
+        exit_code = self.forks.wait(self.process)
         assert exit_code == 0, self.read()
         return self.read()
 
@@ -110,28 +87,23 @@ class Running:
             assert "Error" not in self.read(), self.read()
             time.sleep(0.005)
         os.kill(self.process, signal.SIGKILL)
-        assert self.forks.ask(wait=self.process) == -signal.SIGKILL
+        assert self.forks.wait(self.process) == -signal.SIGKILL
 
     def read(self) -> str:
         return self.log.read_text(errors="replace")
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+def start(forks, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Running]:
     """Starts a command: its words, and what its environment has besides this one's."""
-    forks, folder = Forks(), tmp_path_factory.mktemp("logs")
+    folder = tmp_path_factory.mktemp("logs")
 
     def start(*command: str, environment: dict[str, str] | None = None) -> Running:
         log = folder / f"{len(list(folder.iterdir()))}.log"
         log.touch()
-        process = forks.ask(
-            module=MODULES[command[0]], command=list(command), log=str(log), environment=environment or {}
-        )
-        return Running(forks, process, log)
+        return Running(forks, forks.start(list(command), log, environment), log)
 
-    yield start
-    forks.server.stdin.close()
-    forks.server.wait(10)
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from itertools import chain
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from lerobot.datasets import EpisodeAwareSampler, compute_sampler_state
 from lerobot.scripts.lerobot_train import update_policy
 from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
 from safetensors.torch import load_file
@@ -74,6 +75,18 @@ def test_updates_go_on_through_the_end_of_an_epoch(pixel_dataset, make_trainee, 
     epoch = accelerator.prepare(DataLoader([make_batch(pixel_dataset, policy, [0, 1])] * 3, batch_size=None))
     gradients, _ = train(policy, accelerator, chain(epoch, epoch), 1.0)
     assert len(gradients) == 3
+
+
+@pytest.mark.parametrize("step", [0, 2, 3, 4, 8])
+def test_a_resumed_run_goes_on_in_the_order_of_its_epoch(make_accelerator, step):
+    def order(first_step: int) -> list[list[int]]:
+        """Batches up to the end of the third epoch, of three batches each."""
+        sampler = EpisodeAwareSampler([0, 5], [5, 11], shuffle=True, seed=1)
+        sampler.load_state_dict(compute_sampler_state(first_step, len(sampler), batch_size=4, num_processes=1))
+        epochs = make_accelerator(1).prepare(DataLoader(range(11), batch_size=4, sampler=sampler))
+        return [batch.tolist() for _ in range(first_step // 3, 3) for batch in epochs]
+
+    assert order(step) == order(0)[step:]
 
 
 def test_two_processes_accumulate_as_one_with_twice_the_batch(start, start_two, train_arguments, tmp_path):

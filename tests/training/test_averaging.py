@@ -46,9 +46,9 @@ def test_the_average_is_the_recursion_and_survives_a_checkpoint():
 
 @pytest.fixture(scope="module")
 def run(start, train_arguments, tmp_path_factory):
-    """Folder of a run of three updates, two batches each, with a checkpoint of each update."""
+    """Folder of a run of five updates, two of the six batches of an epoch each, with a checkpoint of each update."""
     output_dir = tmp_path_factory.mktemp("averaging") / "run"
-    settings = {"steps": 6, "save_freq": 2, "eval_steps": 0, "accelerator.gradient_accumulation.steps": 2}
+    settings = {"steps": 10, "save_freq": 2, "eval_steps": 0, "accelerator.gradient_accumulation.steps": 2}
     averages = {"ema.enable": "true", "ema.decay": DECAY}
     start("qwenvla-train", *train_arguments(output_dir, **settings, **averages)).wait()
     return output_dir
@@ -60,18 +60,19 @@ def test_checkpoints_of_a_run_hold_the_average_over_its_updates(run):
         weights.append(load_file(checkpoint / "pretrained_model" / "model.safetensors"))
         averaged = load_file(checkpoint / "pretrained_model_ema" / "model.safetensors")
         torch.testing.assert_close(averaged, averaged_by_hand(weights), atol=1e-6, rtol=1e-5)
-    assert len(weights) == 3
+    assert len(weights) == 5
 
 
-def test_a_resumed_run_goes_on_with_the_average(run, start):
-    first, *later = checkpoints(run)
-    expected = load_file(later[-1] / "pretrained_model_ema" / "model.safetensors")
-    for checkpoint in later:
-        shutil.rmtree(checkpoint)
-    start("qwenvla-train", f"--config_path={first / 'pretrained_model' / 'train_config.json'}", "--resume=true").wait()
-    assert checkpoints(run) == [first, *later]
-    resumed = load_file(later[-1] / "pretrained_model_ema" / "model.safetensors")
-    torch.testing.assert_close(resumed, expected, atol=0, rtol=0)
+def test_a_run_resumed_in_its_second_epoch_goes_on_as_if_uninterrupted(run, start):
+    *before, last = checkpoints(run)
+    files = [f"{folder}/model.safetensors" for folder in ("pretrained_model", "pretrained_model_ema")]
+    expected = [load_file(last / file) for file in files]
+    shutil.rmtree(last)
+    config = before[-1] / "pretrained_model" / "train_config.json"
+    start("qwenvla-train", f"--config_path={config}", "--resume=true").wait()
+    assert checkpoints(run) == [*before, last]
+    for file, weights in zip(files, expected, strict=True):
+        torch.testing.assert_close(load_file(last / file), weights, atol=0, rtol=0)
 
 
 def test_averaged_weights_are_a_policy_like_any_other(run, dataset):

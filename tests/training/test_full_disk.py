@@ -10,7 +10,7 @@ def test_a_disk_that_fills_up_at_a_checkpoint_loses_no_earlier_one(start, train_
     while "step:5 " not in training.read():
         time.sleep(0.005)
     resource.prlimit(training.process, resource.RLIMIT_FSIZE, (100_000, 100_000))  # less than a checkpoint has
-    assert training.forks.ask(wait=training.process) == 1
+    assert training.forks.wait(training.process) == 1
     assert "qwenvla-train: a checkpoint could not be written: " in training.read()
     assert "make room and go on with --resume=true" in training.read()
     last = run / "checkpoints" / "last"

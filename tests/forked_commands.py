@@ -1,6 +1,7 @@
 """Runs commands in forks of one process that has imported what they all import: most of what they do in a test.
 
-Reads a JSON line with command and log file from stdin for each, and answers with its exit code.
+Reads JSON lines from stdin. {"command", "log", "environment"} starts one and answers with its process's id; {"wait"}
+with such an id answers with its exit code.
 """
 
 import json
@@ -17,6 +18,7 @@ HEAVY = (
     "lerobot_qwenvla.demo.report",
     "lerobot_qwenvla.features.precompute",
     "lerobot_qwenvla.miniworld.environment",
+    "lerobot_qwenvla.training.train",
 )
 
 
@@ -24,19 +26,22 @@ def main() -> None:
     for module in HEAVY:
         import_module(module)
     for line in sys.stdin:
-        command, log = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            log_file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(log_file, sys.stdout.fileno())
-            os.dup2(log_file, sys.stderr.fileno())
-            call(command)
+        request = json.loads(line)
+        if "wait" in request:
+            _, status = os.waitpid(request["wait"], 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+        elif process := os.fork():
+            print(process, flush=True)
+        else:
+            call(**request)
             return
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def call(command: list[str]) -> None:
+def call(command: list[str], log: str, environment: dict[str, str]) -> None:
+    log_file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log_file, sys.stdout.fileno())
+    os.dup2(log_file, sys.stderr.fileno())
+    os.environ |= environment
     program, *arguments = command
     if program == sys.executable:
         dash_m, module, *arguments = arguments
