@@ -38,6 +38,7 @@ _HERE = "recordings_to_lerobot.commands"
 COMMANDS = {
     "inspect": Command(f"{_HERE}.inspect_recordings", "InspectConfig", "see what is in recordings"),
     "convert": Command(f"{_HERE}.convert", "ConvertConfig", "convert recordings, or add new ones to a dataset", True),
+    "merge": Command(f"{_HERE}.merge", "MergeConfig", "join datasets that were converted apart"),
     "verify": Command(f"{_HERE}.verify", "VerifyConfig", "compare a dataset with the recordings it was made from"),
     "explain": Command(f"{_HERE}.explain", "ExplainConfig", "show what was recorded around a row of a dataset"),
     "push": Command(f"{_HERE}.push", "PushConfig", "upload a dataset to the Hub with its card"),

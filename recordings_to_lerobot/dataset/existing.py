@@ -42,9 +42,13 @@ def read_existing(root: Path, options: dict) -> ExistingDataset | None:
                 f"{root}: was converted with {name}={used.get(name)}, not {value}; "
                 "give the same options, or another --root"
             )
-    feature = info["features"][SCREEN]
-    height_px, width_px, _ = feature["shape"]
-    video = VideoFormat(feature["info"]["video.codec"], feature["info"]["video.pix_fmt"])
+    height_px, width_px, _ = info["features"][SCREEN]["shape"]
     digests = {record["source"]: record["identity"] for record in records}
     has_splits = set(info["splits"]) != {"train"}
-    return ExistingDataset(digests, info["fps"], (width_px, height_px), video, has_splits, used["mouse_scale"])
+    return ExistingDataset(digests, info["fps"], (width_px, height_px), video_format(info), has_splits, used["mouse_scale"])
+
+
+def video_format(info: dict) -> VideoFormat:
+    """The format of the videos of a dataset, by its `meta/info.json`."""
+    found = info["features"][SCREEN]["info"]
+    return VideoFormat(found["video.codec"], found["video.pix_fmt"])
