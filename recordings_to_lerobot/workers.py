@@ -5,8 +5,9 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 from recordings_to_lerobot.recordings.validation import RecordingError
@@ -20,39 +21,44 @@ def run_in_processes[Item, Result](
 ) -> Iterator[tuple[Item, Result | RecordingError]]:
     """Yields each item with what `work` returned for it, or the RecordingError it raised, as they finish.
 
-    Damaged input may take a decoder, and with it the process, down. Then the items that were not finished get a
-    process each, so that only the one to blame is lost.
+    Damaged input may take a decoder, and with it the process, down. Then the items that were in flight get a process
+    each, so that only the one to blame is lost, and the rest goes on as before.
     """
     if workers is not None and workers < 1:
         raise RecordingError(f"--workers={workers}: give at least 1, or leave it out")
-    unfinished = dict(enumerate(items))
-    try:
-        for index, result in _run_pool(work, unfinished, min(workers or os.cpu_count() or 1, len(items), _MAX_WORKERS)):
-            yield unfinished.pop(index), result
-    except BrokenProcessPool:
-        for index, item in unfinished.items():
-            try:
-                yield from ((item, result) for _, result in _run_pool(work, {index: item}, workers=1))
-            except BrokenProcessPool:
-                problem = "the process that worked on it died"
-                yield item, RecordingError(f"{problem}; re-export it, or if memory ran out pass --workers=1")
+    workers = min(workers or os.cpu_count() or 1, len(items), _MAX_WORKERS)
+    waiting = deque(items)
+    while waiting:
+        in_flight: dict[Future[Result], Item] = {}
+        try:
+            yield from _run_pool(work, waiting, in_flight, workers)
+        except BrokenProcessPool:
+            for item in in_flight.values():
+                try:
+                    yield from _run_pool(work, deque([item]), {}, workers=1)
+                except BrokenProcessPool:
+                    problem = "the process that worked on it died"
+                    yield item, RecordingError(f"{problem}; re-export it, or if memory ran out pass --workers=1")
 
 
 def _run_pool[Item, Result](
-    work: Callable[[Item], Result], items: dict[int, Item], workers: int
-) -> Iterator[tuple[int, Result | RecordingError]]:
-    if not items:
-        return
+    work: Callable[[Item], Result], waiting: deque[Item], in_flight: dict[Future[Result], Item], workers: int
+) -> Iterator[tuple[Item, Result | RecordingError]]:
+    """Takes items from `waiting` as processes become free; when one dies, `in_flight` is what may have killed it."""
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=_context(), initializer=_follow_parent) as pool:
-        futures: dict[Future[Result], int] = {pool.submit(work, item): index for index, item in items.items()}
         try:
-            for future in as_completed(list(futures)):
-                index = futures.pop(future)
-                try:
-                    yield index, future.result()
-                except RecordingError as error:
-                    yield index, error
+            while waiting or in_flight:
+                # One more than there are processes, so that none waits for this one.
+                while waiting and len(in_flight) <= workers:
+                    in_flight[pool.submit(work, waiting[0])] = waiting[0]
+                    waiting.popleft()
+                for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
+                    try:
+                        result = future.result()
+                    except RecordingError as error:
+                        result = error
+                    yield in_flight.pop(future), result
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - others:
@@ -75,8 +81,8 @@ def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def wait() -> None:
+    def leave_with_parent() -> None:
         multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=leave_with_parent, daemon=True).start()

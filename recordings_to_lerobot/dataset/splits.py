@@ -27,7 +27,9 @@ def assign_splits(sessions: Sequence[str], shares: dict[str, float], seed: int) 
     Raises:
         RecordingError: There are fewer sessions than splits.
     """
-    episodes_of = {session: [i for i, s in enumerate(sessions) if s == session] for session in dict.fromkeys(sessions)}
+    episodes_of: dict[str, list[int]] = {}
+    for i, session in enumerate(sessions):
+        episodes_of.setdefault(session, []).append(i)
     if len(episodes_of) < len(shares):
         raise RecordingError(
             f"--splits={shares}: {len(episodes_of)} sessions cannot fill {len(shares)} splits; "
@@ -37,11 +39,12 @@ def assign_splits(sessions: Sequence[str], shares: dict[str, float], seed: int) 
     random.Random(seed).shuffle(order)
     missing = {name: share * len(sessions) for name, share in shares.items()}
     split_of: dict[int, str] = {}
+    empty = set(shares)
     while order:
         session = order.pop()
-        empty = set(shares) - set(split_of.values())
         choices = empty if len(order) < len(empty) else shares
         name = max(sorted(choices), key=lambda split: missing[split])
+        empty.discard(name)
         missing[name] -= len(episodes_of[session])
         split_of |= dict.fromkeys(episodes_of[session], name)
     return [split_of[i] for i in range(len(sessions))]

@@ -25,6 +25,15 @@ def test_item_that_kills_its_process_is_the_only_one_lost(workers):
     assert results == {"1": 1, "2": 2, "3": 3, "4": 4}
 
 
+def test_after_a_death_the_rest_shares_processes_again():
+    items = [DEADLY, *(f"(__import__('os').getpid(), {number})" for number in range(12))]
+    results = dict(run_in_processes(eval, items, workers=2))
+    assert isinstance(results.pop(DEADLY), RecordingError)
+    assert sorted(number for _, number in results.values()) == list(range(12))
+    # Of the first pool two, one for each of two other suspects, of the second pool two.
+    assert len({process for process, _ in results.values()}) <= 6
+
+
 def test_no_items_need_no_process():
     assert list(run_in_processes(eval, [], workers=None)) == []
 
