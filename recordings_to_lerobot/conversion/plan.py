@@ -23,20 +23,25 @@ MAX_DECODED_S = 1.6
 class Plan:
     """What is written, and what is left out and why."""
 
-    entries: list[PlanEntry] = field(default_factory=list)
+    entry_of: dict[Path, PlanEntry] = field(default_factory=dict)  # by folder, in the order of the dataset
     already_there: int = 0
     problems: dict[Path, tuple[str, ...]] = field(default_factory=dict)  # by folder: why it is left out
     video_format: VideoFormat | None = None  # of all videos; None: LeRobot's default
     not_copied: dict[Path, str] = field(default_factory=dict)  # by folder: why its video is encoded, not copied
 
+    @property
+    def entries(self) -> list[PlanEntry]:
+        """What is written."""
+        return list(self.entry_of.values())
+
     def refuse(self, folder: Path, problems: Iterable[str]) -> None:
         """Leaves a recording out."""
         self.problems[folder] = tuple(p if p.startswith(str(folder)) else f"{folder}: {p}" for p in problems)
-        self.entries = [entry for entry in self.entries if entry.folder != folder]
+        self.entry_of.pop(folder, None)
 
     def check(self, strict: bool) -> None:
         """Raises RecordingError if nothing is left, or with `strict` if anything was left out."""
-        if self.problems and (strict or (not self.entries and not self.already_there)):
+        if self.problems and (strict or (not self.entry_of and not self.already_there)):
             raise RecordingError(*(problem for problems in self.problems.values() for problem in problems))
 
 

@@ -113,14 +113,14 @@ def _make_plan(
                 entries[job.folder] = result
     # They finish in any order, and a dataset has its episodes in the order of their folders.
     plan.problems = {folder: plan.problems[folder] for folder in folders if folder in plan.problems}
-    plan.entries = [entries[folder] for folder in folders if folder in entries]
+    plan.entry_of = {folder: entries[folder] for folder in folders if folder in entries}
     if plan.entries:
         fps, size_px = (existing.fps, existing.size_px) if existing else common_layout(plan.entries)
-        for entry in list(plan.entries):
+        for entry in plan.entries:
             if problems := disagreement(entry, fps, size_px):
                 plan.refuse(entry.folder, problems)
     plan.video_format = existing.video if existing else choose_format(plan.entries, config.video)
-    for entry in list(plan.entries):
+    for entry in plan.entries:
         if reason := why_not_copied(entry, config.video, plan.video_format):
             plan.not_copied[entry.folder] = reason
             if config.video == "copy":
