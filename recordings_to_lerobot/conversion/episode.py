@@ -95,6 +95,7 @@ def prepare(job: Job, common: Common) -> PlanEntry | None:
         key=key,
         digest=digest,
         path=path,
+        task=episode.task,
         n_rows=len(labels.timeline),
         fps=labels.fps,
         size_px=common.size_px or facts.size_px,

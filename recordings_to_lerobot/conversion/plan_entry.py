@@ -17,6 +17,7 @@ class PlanEntry:
     key: str  # where it lies, as seen from that of all recordings
     digest: str  # of the contents of its files
     path: Path  # the PreparedEpisode
+    task: str
     n_rows: int
     fps: int
     size_px: tuple[int, int]

@@ -157,7 +157,7 @@ def _encode_and_write(
     for entry, split in zip(plan.entries, _splits(plan.entries, config), strict=True):
         video, facts = videos[entry.folder]
         is_copied = entry.folder not in plan.not_copied
-        episodes.append(NewEpisode(entry.key, entry.digest, entry.path, video, facts, is_copied, split))
+        episodes.append(NewEpisode(entry.key, entry.digest, entry.task, entry.path, video, facts, is_copied, split))
     episodes.sort(key=lambda episode: _rank(config)(episode.split))
     if existing:
         place.copy_to_draft()

@@ -56,6 +56,8 @@ def assemble(
     root = meta.root
     delay_frames = max(entry.facts.delay_frames for entry in entries)
     first_index = meta.total_episodes
+    # All at once: LeRobot writes the file of tasks anew for every new one.
+    meta.save_episode_tasks(list(dict.fromkeys(entry.task for entry in entries)))
     with open_dataset(meta, delay_frames, encoder) as writer, AuditWriter(root) as audit:
         for episode_index, entry in enumerate(entries, start=first_index):
             episode: PreparedEpisode = pickle.loads(entry.prepared.read_bytes())

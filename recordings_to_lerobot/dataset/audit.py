@@ -13,6 +13,9 @@ from recordings_to_lerobot.dataset.episode import PreparedEpisode
 from recordings_to_lerobot.dataset.names import EVENTS_FOLDER, FRAMES_FOLDER
 from recordings_to_lerobot.recordings.events import ABSENT
 
+# As LeRobot's files of rows.
+_MAX_FILE_BYTES = 100 * 1024 * 1024
+
 EVENT_SCHEMA = pa.schema(
     {
         "episode_index": pa.int64(),
@@ -52,15 +55,24 @@ class AuditWriter:
         self._folders = {root / EVENTS_FOLDER: EVENT_SCHEMA, root / FRAMES_FOLDER: FRAME_SCHEMA}
 
     def __enter__(self) -> Self:
-        self._writers = []
-        for folder, schema in self._folders.items():
-            folder.mkdir(parents=True, exist_ok=True)
-            number = len(list(folder.glob("*.parquet")))
-            self._writers.append(pq.ParquetWriter(folder / f"file-{number:03d}.parquet", schema))
+        self._writers = [self._begin_file(folder) for folder in self._folders]
         return self
+
+    def _begin_file(self, folder: Path) -> pq.ParquetWriter:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = len(list(folder.glob("*.parquet")))
+        return pq.ParquetWriter(folder / f"file-{number:03d}.parquet", self._folders[folder])
+
+    def _leave_full_files(self) -> None:
+        for i, writer in enumerate(self._writers):
+            path = Path(writer.where)
+            if path.stat().st_size >= _MAX_FILE_BYTES:
+                writer.close()
+                self._writers[i] = self._begin_file(path.parent)
 
     def write(self, episode_index: int, episode: PreparedEpisode) -> None:
         """Appends one episode."""
+        self._leave_full_files()
         for writer, columns in zip(self._writers, (_event_columns(episode), _frame_columns(episode)), strict=True):
             n = len(columns["tick"])
             writer.write_table(pa.table({"episode_index": np.full(n, episode_index), **columns}, schema=writer.schema))

@@ -32,6 +32,7 @@ class NewEpisode:
 
     key: str  # the folder of the recording, as seen from that of all
     digest: str  # of the contents of its files
+    task: str
     prepared: Path  # the pickled PreparedEpisode
     video: Path
     facts: VideoFacts

@@ -50,10 +50,12 @@ class EpisodeWriter:
         self._table: pq.ParquetWriter | None = None
 
     def write_episode(self, labels: Labels, task: str, video: Path, facts: VideoFacts, levels: np.ndarray) -> None:
-        """Appends an episode of N rows, with a video of as many frames and the levels (3, 256) of its pictures."""
+        """Appends an episode of N rows, with a video of as many frames and the levels (3, 256) of its pictures.
+
+        The metadata knows its task already.
+        """
         meta, n_rows = self._meta, len(labels.timeline)
         assert n_rows == len(facts.frame_of_packet)
-        meta.save_episode_tasks([task])
         episode_index, first_row = meta.total_episodes, meta.total_frames
         columns = {
             "observation.state": labels.state,

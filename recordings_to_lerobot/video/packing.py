@@ -53,6 +53,7 @@ class VideoPacker:
         """Copies all packets of a video, which stands alone."""
         assert facts.stands_alone and facts.delay_frames <= self._delay_frames
         n_bytes = source.stat().st_size
+        frame_of_packet = facts.frame_of_packet
         with open_video(source) as container:
             template = container.streams.video[0]
             target = self._open.get(facts.parameters)
@@ -64,7 +65,7 @@ class VideoPacker:
                     self._open.pop(next(iter(self._open))).container.close()
                 target = self._open[facts.parameters] = _OpenFile(next(self._files), template, self._fps)
             packets = (packet for packet in container.demux(template) if packet.size)
-            for stored, (packet, shown) in enumerate(zip(packets, facts.frame_of_packet.tolist(), strict=True)):
+            for stored, (packet, shown) in enumerate(zip(packets, frame_of_packet.tolist(), strict=True)):
                 packet.stream = target.stream
                 packet.time_base = Fraction(1, self._fps)
                 packet.pts = target.n_frames + shown
@@ -72,7 +73,7 @@ class VideoPacker:
                 packet.duration = 1
                 target.container.mux(packet)
         first_frame = target.n_frames
-        target.n_frames += len(facts.frame_of_packet)
+        target.n_frames += len(frame_of_packet)
         target.n_bytes += n_bytes
         return VideoPlace(target.file, first_frame / self._fps, target.n_frames / self._fps)
 

@@ -1,6 +1,7 @@
 """What the packets of a video tell: checked without decoding."""
 
 import hashlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +21,22 @@ class VideoFacts:
     pix_fmt: str
     size_px: tuple[int, int]  # width, height
     parameters: str  # digest of what a decoder knows before the first packet, and remembers after the last
-    frame_of_packet: np.ndarray  # (P,) int32, place in presentation order of each packet, as they are stored
+    packed_order: bytes  # of `frame_of_packet`: a plan holds those of all episodes, by the hour
     n_key_frames: int
     stands_alone: bool  # every packet is shown, and neither needs nor changes anything outside of this video
     mean_decoded: float  # frames that a decoder passes to reach one, on average
 
     @property
+    def frame_of_packet(self) -> np.ndarray:
+        """The place in presentation order of each packet, as they are stored.  # (P,) int32"""
+        ahead = np.frombuffer(zlib.decompress(self.packed_order), dtype=np.int32)
+        return np.arange(len(ahead), dtype=np.int32) + ahead
+
+    @property
     def delay_frames(self) -> int:
         """How many frames decoding runs ahead of presentation, for codecs that look into the future."""
-        return int((np.arange(len(self.frame_of_packet)) - self.frame_of_packet).max())
+        frame_of_packet = self.frame_of_packet
+        return int((np.arange(len(frame_of_packet)) - frame_of_packet).max())
 
 
 def check_video(path: Path, n_frames: int) -> VideoFacts:
@@ -85,7 +93,7 @@ def check_video(path: Path, n_frames: int) -> VideoFacts:
         pix_fmt=pix_fmt,
         size_px=size_px,
         parameters=hashlib.blake2b(repr(parameters).encode(), digest_size=8).hexdigest(),
-        frame_of_packet=frame_of_packet.astype(np.int32),
+        packed_order=zlib.compress((frame_of_packet - np.arange(found)).astype(np.int32).tobytes()),
         n_key_frames=len(key_frames),
         stands_alone=bool(begins_with_key and shown == found and (inspector is None or inspector.is_contained)),
         mean_decoded=float(decoded.mean()),
