@@ -14,6 +14,7 @@ from tqdm import tqdm
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES, KeyCodes
 from recordings_to_lerobot.alignment.options import LabelOptions, check_options
 from recordings_to_lerobot.alignment.relative import measured_scale
+from recordings_to_lerobot.conversion.digest_memory import DigestMemory
 from recordings_to_lerobot.conversion.episode import Common, Job, encode_episode, prepare
 from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.plan import Plan, choose_format, common_layout, disagreement, why_not_copied
@@ -64,7 +65,8 @@ def convert(config: ConvertConfig) -> ConvertSummary:
             stack.enter_context(place.occupy())
             work = place.folder
         existing = read_existing(root, recorded_options)
-        plan = _make_plan(folders, config, key_codes, existing, work)
+        memory = DigestMemory(root)
+        plan = _make_plan(folders, config, key_codes, existing, work, memory)
         plan.check(config.strict)
         config = replace(config, mouse_scale=_mouse_scale(config, plan, existing))
         if existing and plan.entries and (config.splits or existing.has_splits):
@@ -73,10 +75,11 @@ def convert(config: ConvertConfig) -> ConvertSummary:
                 "convert everything again"
             )
         if not config.dry_run and plan.entries:
-            _encode_and_write(plan, config, key_codes, existing, place)
+            _encode_and_write(plan, config, key_codes, existing, place, memory)
             read_ms = _measure_read_ms(config.repo_id, root)
         if not config.dry_run and not plan.entries:
             _write_quarantine(root, plan, config)
+            memory.save(root)
         if not existing:
             splits = sorted(_splits(plan.entries, config), key=_rank(config))
     return ConvertSummary(root, plan, ranges(splits), config.mouse_scale, read_ms, time.monotonic() - started_s)
@@ -92,7 +95,12 @@ def _mouse_scale(config: ConvertConfig, plan: Plan, existing: ExistingDataset | 
 
 
 def _make_plan(
-    folders: Sequence[Path], config: ConvertConfig, key_codes: KeyCodes, existing: ExistingDataset | None, work: Path
+    folders: Sequence[Path],
+    config: ConvertConfig,
+    key_codes: KeyCodes,
+    existing: ExistingDataset | None,
+    work: Path,
+    memory: DigestMemory,
 ) -> Plan:
     options = LabelOptions(**{option.name: getattr(config, option.name) for option in fields(LabelOptions)})
     # The scale is known when all are prepared.
@@ -101,7 +109,10 @@ def _make_plan(
     plan = Plan()
     entries: dict[Path, PlanEntry] = {}
     known = existing.digests if existing else {}
-    jobs = [Job(folder, known.get(folder.relative_to(config.input).as_posix())) for folder in folders]
+    keys = {folder: folder.relative_to(config.input).as_posix() for folder in folders}
+    unchanged = {folder for folder, key in keys.items() if memory.is_unchanged(key, folder, known.get(key))}
+    plan.already_there = len(unchanged)
+    jobs = [Job(folder, known.get(keys[folder])) for folder in folders if folder not in unchanged]
     with tqdm(total=len(jobs), unit="episode", desc="Reading", leave=False) as progress:
         for job, result in run_in_processes(functools.partial(prepare, common=common), jobs, config.workers):
             progress.update()
@@ -109,8 +120,10 @@ def _make_plan(
                 plan.refuse(job.folder, result.problems)
             elif result is None:
                 plan.already_there += 1
+                memory.confirm(keys[job.folder], known[keys[job.folder]])
             else:
                 entries[job.folder] = result
+                memory.confirm(result.key, result.digest)
     # They finish in any order, and a dataset has its episodes in the order of their folders.
     plan.problems = {folder: plan.problems[folder] for folder in folders if folder in plan.problems}
     plan.entry_of = {folder: entries[folder] for folder in folders if folder in entries}
@@ -130,7 +143,12 @@ def _make_plan(
 
 
 def _encode_and_write(
-    plan: Plan, config: ConvertConfig, key_codes: KeyCodes, existing: ExistingDataset | None, place: Workplace
+    plan: Plan,
+    config: ConvertConfig,
+    key_codes: KeyCodes,
+    existing: ExistingDataset | None,
+    place: Workplace,
+    memory: DigestMemory,
 ) -> None:
     # Not before the inputs are known to be good: these imports take seconds.
     from recordings_to_lerobot.dataset.assembly import assemble, open_draft
@@ -167,6 +185,7 @@ def _encode_and_write(
         for _ in assemble(meta, episodes, _recorded_options(config, key_codes), encoder):
             progress.update()
     _write_quarantine(place.draft, plan, config)
+    memory.save(place.draft)
     place.publish_draft()
 
 

@@ -10,5 +10,7 @@ RECORDINGS_FILE = "meta/recordings.jsonl"
 # One row per raw event and per frame of the source videos, a row group per episode.
 EVENTS_FOLDER = "audit/events"
 FRAMES_FOLDER = "audit/frames"
+# Sizes and times of the files of its recordings on this machine; no upload takes what lies there.
+DIGESTS_FILE = ".cache/huggingface/recordings.json"
 # One line per recording that could not be converted.
 QUARANTINE_FILE = "audit/quarantine.jsonl"

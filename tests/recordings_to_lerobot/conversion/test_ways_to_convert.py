@@ -1,6 +1,7 @@
 """Copying and encoding videos, adding to a dataset, splits, idle stretches: what a conversion can be asked for."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.run import convert
+from recordings_to_lerobot.dataset.names import DIGESTS_FILE
 from recordings_to_lerobot.recordings.validation import RecordingError
 from tests.recordings_to_lerobot.raw_recordings import make_recording, regular_ticks, write_video
 
@@ -142,6 +144,21 @@ def test_only_new_recordings_are_added_and_the_old_episodes_stay(tmp_path):
     assert after[10]["task"] == "task b" and after.meta.info.splits == {"train": "0:3"}
     np.testing.assert_array_equal(pictures(after)[10:], decoded(tmp_path / "raw/b/video.mp4"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+
+
+def test_recordings_whose_files_look_as_before_are_not_read_again(tmp_path):
+    path = make_recording(tmp_path / "raw/a").folder / "meta.json"
+    run(tmp_path)
+    times_ns = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    path.write_text(path.read_text().replace('"go"', '"no"'))
+    with pytest.raises(RecordingError, match="changed since it was converted"):
+        run(tmp_path)
+    os.utime(path, ns=times_ns)
+    again = ConvertConfig(input=tmp_path / "raw", repo_id="tests/ways", root=tmp_path / "out")
+    assert convert(again).plan.already_there == 1
+    (tmp_path / "out" / DIGESTS_FILE).write_text("{broken")
+    with pytest.raises(RecordingError, match="changed since it was converted"):
+        run(tmp_path)
 
 
 def test_the_same_command_again_changes_nothing(tmp_path):
