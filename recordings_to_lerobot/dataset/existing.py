@@ -45,7 +45,9 @@ def read_existing(root: Path, options: dict) -> ExistingDataset | None:
     height_px, width_px, _ = info["features"][SCREEN]["shape"]
     digests = {record["source"]: record["identity"] for record in records}
     has_splits = set(info["splits"]) != {"train"}
-    return ExistingDataset(digests, info["fps"], (width_px, height_px), video_format(info), has_splits, used["mouse_scale"])
+    return ExistingDataset(
+        digests, info["fps"], (width_px, height_px), video_format(info), has_splits, used["mouse_scale"]
+    )
 
 
 def video_format(info: dict) -> VideoFormat:
