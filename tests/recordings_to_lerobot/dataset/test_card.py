@@ -16,6 +16,7 @@ from recordings_to_lerobot.cli import main
 from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.run import convert
 from recordings_to_lerobot.dataset.card import describe
+from recordings_to_lerobot.dataset.names import DIGESTS_FILE
 from recordings_to_lerobot.dataset.records import read_records
 from tests.recordings_to_lerobot.raw_recordings import make_recording, regular_ticks
 
@@ -93,7 +94,7 @@ def test_card_tells_of_vocabulary_movement_grid_idle_stretches_and_splits(folder
 @pytest.mark.parametrize("name", ["plain", "special"])
 def test_dataset_has_the_files_that_belong_there_and_no_path_of_this_machine(folder, name):
     root = folder / name
-    assert files(root) == EXPECTED_FILES
+    assert files(root) == [DIGESTS_FILE, *EXPECTED_FILES]
     for file in files(root):
         text = (root / file).read_bytes().decode(errors="replace")
         if file.endswith(".parquet"):  # where texts may be compressed
@@ -159,7 +160,7 @@ def test_push_uploads_the_folder_with_our_card_and_tags_the_version(folder, hub,
     assert capsys.readouterr().out.endswith("https://huggingface.co/datasets/someone/renamed\n")
     assert sorted(hub.uploaded) == EXPECTED_FILES
     assert {name: data for name, data in hub.uploaded.items() if name != "README.md"} == {
-        name: data for name, (data, _) in before.items() if name != "README.md"
+        name: data for name, (data, _) in before.items() if name not in ("README.md", DIGESTS_FILE)
     }
     assert (hub.repository["type"], hub.repository.get("visibility")) == ("dataset", "private" if private else None)
     assert hub.tags == ["v3.0"]
