@@ -23,6 +23,7 @@ def short_run(tmp_path) -> Path:
     """The demo's own training run, but short and small."""
     training = yaml.safe_load(Path("configs/demo.yaml").read_text())
     training |= {"steps": 2, "batch_size": 2, "log_freq": 1, "eval_steps": 1, "num_workers": 0}
+    training["dataset"]["eval_split"] = 0.5  # of the two episodes with the same words, one
     training["policy"] |= {"image_size": 32, "n_action_steps": 16, "expert_layers": 2, "expert_width": 64}
     path = tmp_path / "short.yaml"
     path.write_text(yaml.safe_dump(training))
@@ -33,14 +34,14 @@ def short_run(tmp_path) -> Path:
 def test_the_whole_demo_runs_and_a_second_time_it_has_nothing_to_do(short_run, tmp_path, capsys):
     folder = tmp_path / "demo"
     config = DemoConfig(
-        output_dir=folder, train_config=short_run, canvas=32, episodes=2, eval_episodes=1, eval_batch_size=1
+        output_dir=folder, train_config=short_run, canvas=32, episodes=3, eval_episodes=1, eval_batch_size=1
     )
     summary = run(config)
     assert json.loads((folder / "summary.json").read_text())["success"] == summary["success"]
     assert summary["success"]["scripted"] == 1.0
     assert summary["players"]["policy"] == "QwenVLA on a backbone of 12 MB with random weights"
     assert summary["eval_seeds"] == [100_000]
-    assert summary["episodes"] == 2
+    assert summary["episodes"] == 3
     assert set(summary["seconds"]) == {
         "backbone", "record", "convert", "features", "baselines", "train-1000", "evaluate-1000"
     }  # fmt: skip

@@ -144,7 +144,7 @@ def session(screen, tmp_path_factory):
     """Episode 0 is played to its end, 1 is begun twice, 2 is left in the middle; later one reaches the box."""
     runs = ("--episodes=3 --keep_failures=true", f"--episodes=2 --first_seed={SEED_OF_BOX_AHEAD}")
     with Session(screen, tmp_path_factory.mktemp("session"), *runs) as session:
-        session.wait_for("Tap Space to begin: go to the red box (seed 0)")
+        session.wait_for("Tap Space to begin: get to the red box in this room (seed 0)")
         session.titles = [session.title]
         session.first_picture = screen.picture()
         screen.do("mousemove 384 384 key space sleep 0.15")
@@ -152,17 +152,17 @@ def session(screen, tmp_path_factory):
         screen.do("mousedown 3 sleep 0.25 mousemove 790 790 mouseup 3 sleep 0.15")
         session.end_episode(0)
 
-        session.wait_for("Tap Space to begin: go to the red box (seed 1)")
+        session.wait_for("Tap Space to begin: walk to the red box (seed 1)")
         session.titles.append(session.title)
         screen.do("key space sleep 0.15 mousemove 100 100 keydown s sleep 0.15 key BackSpace keyup s")
-        session.wait_for("Tap Space to begin: go to the red box (seed 1)")
+        session.wait_for("Tap Space to begin: walk to the red box (seed 1)")
         # Held when the episode begins, and still held when the window loses the keyboard.
         screen.do(f"windowfocus --sync {session.window} mousemove 20 30 keydown d sleep 0.1 key space sleep 0.25")
         root = screen.ask("search --maxdepth 0 .*").split()[0]
         screen.do(f"windowfocus {root} sleep 0.25 keyup d windowfocus {session.window}")
         session.end_episode(1)
 
-        session.wait_for("Tap Space to begin: go to the red box (seed 2)")
+        session.wait_for("Tap Space to begin: get to the red box in this room (seed 2)")
         screen.do("key space sleep 0.15 key w key Escape")
 
         session.wait_for(f"(seed {SEED_OF_BOX_AHEAD})")
@@ -298,7 +298,7 @@ def test_a_robot_plays_in_the_window_and_is_recorded_like_a_person(screen, tmp_p
             time.sleep(0.05)
 
     with Session(screen, tmp_path, "--episodes=1 --keep_failures=true") as session:
-        session.wait_for("Tap Space to begin: go to the red box (seed 0)")
+        session.wait_for("Tap Space to begin: get to the red box in this room (seed 0)")
         with robot:
             play(0.2, keys={"space"})
             play(0.2)

@@ -125,7 +125,7 @@ def test_meta_says_how_it_was_recorded(recorded):
         "canvas_h": 48,
         "qpc_freq": 10_000_000,
         "offset_ms": 0,
-        "task": "go to the red box",
+        "task": "get to the red box in this room",
         "env_task": "OneRoom",
         "seed": 3,
         "player": "scripted",

@@ -57,7 +57,7 @@ def test_success_is_told_and_nothing_is_held_in_the_next_episode(env):
     while result is None:
         played.executor.send(FORWARD)
         result = played.tick()
-    assert (result.seed, result.success, result.task) == (SEED_OF_BOX_AHEAD, True, "go to the red box")
+    assert (result.seed, result.success, result.task) == (SEED_OF_BOX_AHEAD, True, "walk to the red box")
     assert result.stalled_ticks == 0
     assert not played.world.state.any()
 

@@ -207,7 +207,7 @@ def test_changed_audit_row_is_found(folder):
     rewrite(folder, "audit/events", change)
     lines = check(folder).lines
     assert "events in the audit: episode 0 (a): line 2 is missing" in lines
-    assert "events in the audit: episode 0 (a): line 1 is there more than once" in lines
+    assert "events in the audit: episode 0 (a): line 1.001 is not in the recording" in lines
     assert any(": x_px is " in line for line in lines)
 
 
