@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lerobot_qwenvla.devices.commands import Move, Press, commands_between
-from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, channel_names
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, ActionSpace
 from recordings_to_lerobot.actions.encoding import action_vector
 
 states = st.builds(
@@ -39,5 +39,5 @@ def test_up_before_the_way_and_down_after_it():
 
 def test_the_same_movement_twice_is_made_twice():
     state = action_vector(mouse=(0.1, 0.0))
-    assert commands_between(state, state, channel_names("delta")) == [Move(float(state[0]), 0.0)]
+    assert commands_between(state, state, ActionSpace("delta").channels) == [Move(float(state[0]), 0.0)]
     assert commands_between(state, state, CHANNELS) == []

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lerobot_qwenvla.devices.executor import STALL_TICKS, ExecutionConfig, Executor, RealTimeExecutor
-from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, channel_names
+from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS, ActionSpace
 from recordings_to_lerobot.actions.encoding import action_vector
 
 W = CHANNEL_INDEX["key.w"]
@@ -82,7 +82,7 @@ def test_letting_go_leaves_the_mouse_where_it_is():
 
 
 def test_a_mouse_of_movements_stops_when_it_lets_go():
-    executor = Executor(channels=channel_names("delta"))
+    executor = Executor(channels=ActionSpace("delta").channels)
     executor.perform(action_vector(mouse=(0.5, -0.5)))
     assert not executor.let_go().any()
 
@@ -118,7 +118,7 @@ def test_a_tap_between_two_ticks_is_performed():
 
 
 def test_movements_between_two_ticks_add_up():
-    executor, _ = make_real_time(channel_names("delta"))
+    executor, _ = make_real_time(ActionSpace("delta").channels)
     for _ in range(3):
         executor.send(action_vector(mouse=(0.125, -0.25)))
     np.testing.assert_array_equal(executor.tick()[:2], [0.375, -0.75])

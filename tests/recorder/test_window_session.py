@@ -78,8 +78,7 @@ class Recorder:
 
 def label(folder):
     recording = read_recording(folder)
-    meta = recording.meta
-    check_video(folder / "video.mp4", (meta.canvas_w, meta.canvas_h), len(recording.frame_ticks))
+    check_video(folder / "video.mp4", len(recording.frame_ticks))
     return recording, label_recording(recording, LabelOptions())
 
 

@@ -1,8 +1,8 @@
-"""The two kinds of mouse a game may have."""
+"""The two kinds of mouse that a desktop knows: where its cursor is, or how far that moved."""
 
-from typing import get_args
+from recordings_to_lerobot.actions.channels import ActionSpace
 
-from recordings_to_lerobot.actions.channels import MouseMode, channel_names
+MOUSE_MODES = ("absolute", "delta")
 
 
 def channels_of(mouse: str) -> tuple[str, ...]:
@@ -11,6 +11,6 @@ def channels_of(mouse: str) -> tuple[str, ...]:
     Raises:
         ValueError: There is no such kind.
     """
-    if mouse not in get_args(MouseMode):
-        raise ValueError(f"the mouse must be one of {', '.join(get_args(MouseMode))}, not {mouse!r}")
-    return channel_names(mouse)
+    if mouse not in MOUSE_MODES:
+        raise ValueError(f"the mouse must be one of {', '.join(MOUSE_MODES)}, not {mouse!r}")
+    return ActionSpace(mouse=mouse).channels

@@ -8,7 +8,7 @@ from lerobot.robots import RobotConfig, make_robot_from_config
 from lerobot.teleoperators import TeleoperatorConfig, make_teleoperator_from_config
 
 from lerobot_qwenvla.devices.robot_features import values_of
-from recordings_to_lerobot.actions.channels import channel_names
+from recordings_to_lerobot.actions.channels import ActionSpace
 from recordings_to_lerobot.actions.encoding import action_vector
 from recordings_to_lerobot.actions.vocabulary import KEY_CODES
 from tests.virtual_screen import BOX, wait_until
@@ -171,7 +171,7 @@ def test_movements_are_made_once_and_from_where_the_mouse_is(game, screen):
     screen.do(f"mousemove {LEFT + 100} {TOP + 100}")
     robot = make_robot("delta")
     robot.connect()
-    assert robot.channels == channel_names("delta")
+    assert robot.channels == ActionSpace("delta").channels
     game.forget()
     send(robot, mouse=(0.25, 0.0))
     time.sleep(0.2)

@@ -241,10 +241,9 @@ def test_bad_episodes_are_left_out_with_their_reasons(tmp_path):
     config = convert_folder(tmp_path)
     assert_equals_oracle(read_dataset(config), [good])
     missing = "missing; re-export the recording, or remove its folder"
+    remedy = "re-export the recording, or pass --repair=[frames]"
     assert quarantine(config) == {
-        "bad_1": [
-            "bad_1/video.mp4: 4 frames, but frame_ts.bin has 2 ticks; re-export the recording, or pass --repair=[frames]"
-        ],
+        "bad_1": [f"bad_1/video.mp4: 4 frames, but frame_ts.bin has 2 ticks; {remedy}"],
         "bad_2": ["bad_2/events.jsonl:1: keyup lacks `vk`; correct the line or re-export"],
         "incomplete": [f"incomplete/{name}: {missing}" for name in ("video.mp4", "frame_ts.bin", "events.jsonl")],
     }
