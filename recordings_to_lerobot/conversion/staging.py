@@ -23,10 +23,13 @@ class Workplace:
     """
 
     def __init__(self, root: Path):
+        # A link to a dataset stays one.
+        root = root.resolve()
         self._root = root
         self.folder = root.parent / f".{root.name}.work"
         self.draft = self.folder / "draft"
         self._replaced = self.folder / "replaced"
+        self._lock = self.folder / "lock"
 
     @contextlib.contextmanager
     def occupy(self) -> Iterator[None]:
@@ -35,8 +38,7 @@ class Workplace:
         Raises:
             RecordingError: Another process is at work here.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock", blocking=False)
+        lock = FileLock(self._lock, blocking=False)
         try:
             lock.acquire()
         except Timeout:
@@ -48,9 +50,25 @@ class Workplace:
             shutil.rmtree(self.draft, ignore_errors=True)
             yield
         finally:
-            if not any(self.folder.glob("*.entry")):
-                shutil.rmtree(self.folder, ignore_errors=True)
+            keeps_work = any(self.folder.glob("*.entry"))
+            if not keeps_work:
+                self._clear()
+                # While it is still ours: whoever has opened it meanwhile sees that it is gone, and makes a new one.
+                with contextlib.suppress(OSError):
+                    self._lock.unlink()
             lock.release()
+            if not keeps_work:
+                # Not empty if another process has begun.
+                with contextlib.suppress(OSError):
+                    self.folder.rmdir()
+
+    def _clear(self) -> None:
+        """Throws away everything but the lock, which keeps others out."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != self._lock:
+                path.unlink(missing_ok=True)
 
     def copy_to_draft(self) -> None:
         """Makes the draft a copy of the dataset to which episodes can be added; large files are shared."""
@@ -64,7 +82,7 @@ class Workplace:
         if self._root.exists():
             os.rename(self._root, self._replaced)
         os.rename(self.draft, self._root)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._clear()
 
 
 def _link_or_copy(source: str, target: str) -> None:
