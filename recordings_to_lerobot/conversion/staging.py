@@ -36,7 +36,7 @@ class Workplace:
         """Keeps other processes out, and repairs what one that was killed has left.
 
         Raises:
-            RecordingError: Another process is at work here.
+            RecordingError: Another process is at work here, or a file cannot be written.
         """
         lock = FileLock(self._lock, blocking=False)
         try:
@@ -49,6 +49,12 @@ class Workplace:
             shutil.rmtree(self._replaced, ignore_errors=True)
             shutil.rmtree(self.draft, ignore_errors=True)
             yield
+        except OSError as error:
+            # A full disk, above all; what fails to write seldom knows where.
+            raise RecordingError(
+                f"{error.filename or self.folder}: {error.strerror or error}; {self._root} is as it was; make "
+                "room if the disk is full, and run the same command again"
+            ) from error
         finally:
             keeps_work = any(self.folder.glob("*.entry"))
             if not keeps_work:

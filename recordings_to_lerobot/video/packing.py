@@ -1,5 +1,6 @@
 """Packs the videos of episodes into the files of a dataset by copying their packets."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -85,8 +86,9 @@ class VideoPacker:
 
     def close(self) -> None:
         """Finishes all files."""
-        while self._open:
-            self._open.popitem()[1].container.close()
+        with contextlib.ExitStack() as stack:
+            while self._open:
+                stack.callback(self._open.popitem()[1].container.close)
 
 
 class _OpenFile:
