@@ -23,20 +23,22 @@ class Workplace:
     """
 
     def __init__(self, root: Path):
+        # A link to a dataset stays one.
+        root = root.resolve()
         self._root = root
         self.folder = root.parent / f".{root.name}.work"
         self.draft = self.folder / "draft"
         self._replaced = self.folder / "replaced"
+        self._lock = self.folder / "lock"
 
     @contextlib.contextmanager
     def occupy(self) -> Iterator[None]:
         """Keeps other processes out, and repairs what one that was killed has left.
 
         Raises:
-            RecordingError: Another process is at work here.
+            RecordingError: Another process is at work here, or a file cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock", blocking=False)
+        lock = FileLock(self._lock, blocking=False)
         try:
             lock.acquire()
         except Timeout:
@@ -47,10 +49,32 @@ class Workplace:
             shutil.rmtree(self._replaced, ignore_errors=True)
             shutil.rmtree(self.draft, ignore_errors=True)
             yield
+        except OSError as error:
+            # A full disk, above all; what fails to write seldom knows where.
+            raise RecordingError(
+                f"{error.filename or self.folder}: {error.strerror or error}; {self._root} is as it was; make "
+                "room if the disk is full, and run the same command again"
+            ) from error
         finally:
-            if not any(self.folder.glob("*.entry")):
-                shutil.rmtree(self.folder, ignore_errors=True)
+            keeps_work = any(self.folder.glob("*.entry"))
+            if not keeps_work:
+                self._clear()
+                # While it is still ours: whoever has opened it meanwhile sees that it is gone, and makes a new one.
+                with contextlib.suppress(OSError):
+                    self._lock.unlink()
             lock.release()
+            if not keeps_work:
+                # Not empty if another process has begun.
+                with contextlib.suppress(OSError):
+                    self.folder.rmdir()
+
+    def _clear(self) -> None:
+        """Throws away everything but the lock, which keeps others out."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != self._lock:
+                path.unlink(missing_ok=True)
 
     def copy_to_draft(self) -> None:
         """Makes the draft a copy of the dataset to which episodes can be added; large files are shared."""
@@ -64,7 +88,7 @@ class Workplace:
         if self._root.exists():
             os.rename(self._root, self._replaced)
         os.rename(self.draft, self._root)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._clear()
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -1,5 +1,6 @@
 """The audit tables of a dataset: every raw event and every source frame of every episode."""
 
+import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -80,8 +81,18 @@ class AuditWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for writer in self._writers:
-            writer.close()
+        with contextlib.ExitStack() as stack:
+            for writer in self._writers:
+                stack.callback(close_table, writer)
+
+
+def close_table(writer: pq.ParquetWriter) -> None:
+    """Closes a table that may not fit the disk."""
+    try:
+        writer.close()
+    finally:
+        # Else it would try again when it is forgotten, where its error is printed and not raised.
+        writer.is_open = False
 
 
 def read_audit(root: Path, folder: str, episode_index: int) -> pa.Table:

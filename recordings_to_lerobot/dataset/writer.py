@@ -19,6 +19,7 @@ from lerobot.datasets.utils import update_chunk_file_indices
 
 from recordings_to_lerobot.alignment.labels import Labels
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS
+from recordings_to_lerobot.dataset.audit import close_table
 from recordings_to_lerobot.dataset.names import FRAME_INDEX, SCREEN, TIMESTAMP_MS
 from recordings_to_lerobot.dataset.video_format import VideoFormat
 from recordings_to_lerobot.video.encode import EncoderSettings
@@ -99,15 +100,16 @@ class EpisodeWriter:
         return self._data_file
 
     def _close_table(self) -> None:
-        if self._table is not None:
-            self._table.close()
-            self._table = None
+        table, self._table = self._table, None
+        if table is not None:
+            close_table(table)
 
     def close(self) -> None:
         """Finishes all files; without it the dataset is not readable."""
-        self._close_table()
-        self._packer.close()
-        self._meta.finalize()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._meta.finalize)
+            stack.callback(self._packer.close)
+            stack.callback(self._close_table)
 
 
 def _lists(vectors: np.ndarray) -> pa.Array:

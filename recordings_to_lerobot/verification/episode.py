@@ -306,7 +306,7 @@ def _check_pictures(findings: Findings, stored: StoredEpisode, expected: _Expect
     check = "pictures of copied videos" if is_copied else "pictures of encoded videos"
     frame_index = expected.labels.timeline.frame_index.tolist()
     kept = kept_frames(expected.recording.frame_ticks, expected.options.keep_duplicates)
-    pictures = dataset_pictures(stored.video, stored.from_s, stored.fps, len(frame_index))
+    pictures = dataset_pictures(stored.video, stored.from_s, stored.columns["timestamp"])
     sources = with_neighbours(source_pictures(expected.recording.video, kept, stored.size_px))
     row, sample, errors = 0, "", []
     try:

@@ -234,30 +234,40 @@ def source_pictures(path: Path, frames: np.ndarray, size_px: tuple[int, int] | N
                 yield frame.to_ndarray(format="rgb24")
 
 
-def dataset_pictures(path: Path, from_s: float, fps: int, n_rows: int) -> Iterator[np.ndarray | None]:
+def dataset_pictures(path: Path, from_s: float, timestamp: np.ndarray) -> Iterator[np.ndarray | None]:
     """Pictures (H, W, 3) uint8 that LeRobot finds for the rows of an episode; None where there is none in time.
 
-    LeRobot seeks anew for every picture. This seeks once and reads on, which gives the same, faster.
+    LeRobot seeks anew for every picture. This seeks once and reads on, which gives the same, faster. Times are
+    compared as `decode_video_frames` does, in float32.
+
+    Args:
+        path: The video.
+        from_s: Where the episode begins in it.
+        timestamp: (N,) float32, times of the rows since then, never decreasing.
     """
+    wanted_s = from_s + timestamp.astype(np.float64)  # (N,)
+    query_s = wanted_s.astype(np.float32)  # (N,)
     row = 0
     with open_video(path) as container:
         # Without threads for frames, as LeRobot decodes: with them, damaged pictures come out in another way each time.
         stream = container.streams.video[0]
         assert stream.time_base is not None
-        container.seek(round(from_s / stream.time_base) - 1, stream=stream)
+        container.seek(round(wanted_s[0] / stream.time_base) - 1, stream=stream)
         for frame in container.decode(stream):
             if frame.pts is None:
                 continue
-            late_s = float(frame.pts * stream.time_base) - from_s
-            while row < n_rows and row / fps < late_s - _TOLERANCE_S:
-                yield None
+            time_s = np.float32(float(frame.pts * stream.time_base))
+            while row < len(query_s):
+                if abs(query_s[row] - time_s) < np.float32(_TOLERANCE_S):
+                    yield frame.to_ndarray(format="rgb24")
+                elif query_s[row] < time_s:
+                    yield None
+                else:
+                    break
                 row += 1
-            if row == n_rows:
+            if row == len(query_s):
                 return
-            if abs(row / fps - late_s) <= _TOLERANCE_S:
-                yield frame.to_ndarray(format="rgb24")
-                row += 1
-    yield from [None] * (n_rows - row)
+    yield from [None] * (len(query_s) - row)
 
 
 def with_neighbours[T](items: Iterable[T]) -> Iterator[tuple[T | None, T, T | None]]:

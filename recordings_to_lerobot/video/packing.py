@@ -1,5 +1,6 @@
 """Packs the videos of episodes into the files of a dataset by copying their packets."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +30,9 @@ class VideoPlace:
     to_s: float
 
 
+# LeRobot adds the time in an episode, a float32, to where the episode begins, and compares the sum as float32 with a
+# tolerance of 1e-4 s. Three roundings stay below that while times are below 2^10 s. Alone, an episode begins at 0.
+MAX_SHARED_S = 1024
 # Recordings of more encoders than this are packed less tightly.
 _MAX_OPEN_FILES = 32
 
@@ -52,12 +56,16 @@ class VideoPacker:
     def append(self, source: Path, facts: VideoFacts) -> VideoPlace:
         """Copies all packets of a video, which stands alone."""
         assert facts.stands_alone and facts.delay_frames <= self._delay_frames
-        n_bytes = source.stat().st_size
         frame_of_packet = facts.frame_of_packet
+        n_bytes, n_frames = source.stat().st_size, len(frame_of_packet)
         with open_video(source) as container:
             template = container.streams.video[0]
             target = self._open.get(facts.parameters)
-            if target and target.n_bytes + n_bytes >= self._max_file_bytes:
+            is_full = target is not None and (
+                target.n_bytes + n_bytes >= self._max_file_bytes
+                or target.n_frames + n_frames >= MAX_SHARED_S * self._fps
+            )
+            if is_full:
                 self._open.pop(facts.parameters).container.close()
                 target = None
             if target is None:
@@ -73,14 +81,15 @@ class VideoPacker:
                 packet.duration = 1
                 target.container.mux(packet)
         first_frame = target.n_frames
-        target.n_frames += len(frame_of_packet)
+        target.n_frames += n_frames
         target.n_bytes += n_bytes
         return VideoPlace(target.file, first_frame / self._fps, target.n_frames / self._fps)
 
     def close(self) -> None:
         """Finishes all files."""
-        while self._open:
-            self._open.popitem()[1].container.close()
+        with contextlib.ExitStack() as stack:
+            while self._open:
+                stack.callback(self._open.popitem()[1].container.close)
 
 
 class _OpenFile:

@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,26 @@ def test_bad_recordings_exit_with_2_and_one_line_each(tmp_path, capsys):
     assert [error.split(": broken")[0] for error in errors] == [
         f"recordings-to-lerobot: error: {tmp_path}/raw/{name}/events.jsonl:1" for name in "ab"
     ]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_file_that_cannot_be_written_is_one_line_and_publishes_nothing(tmp_path, capsys):
+    import resource
+
+    for name in "abc":
+        make_recording(tmp_path / "raw" / name, list(range(0, 10_000_000, 1_000_000)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, before[1]))
+    try:
+        assert main(command(tmp_path)) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    gc.collect()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"recordings-to-lerobot: error: {tmp_path}/.out.work")
+    assert said.endswith("make room if the disk is full, and run the same command again")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,5 +1,6 @@
 """Whole conversions, read back through LeRobot, and what is left behind when they fail."""
 
+import contextlib
 import json
 import os
 import signal
@@ -382,6 +383,45 @@ def test_second_conversion_at_the_same_place_is_refused_while_the_first_runs(tmp
     make_recording(tmp_path / "raw/e")
     with Workplace(tmp_path / "out").occupy():
         assert fails(tmp_path) == f"{tmp_path}/out: another process is writing it; wait until it is done"
+
+
+def test_finished_conversion_keeps_others_out_of_its_work_folder_until_it_has_cleaned_up(tmp_path):
+    first, second = Workplace(tmp_path / "out"), Workplace(tmp_path / "out")
+    with first.occupy():
+        first.draft.mkdir()
+        first.publish_draft()
+        with pytest.raises(RecordingError, match="another process"), second.occupy():
+            pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_process_that_comes_while_another_cleans_up_keeps_its_work_folder(tmp_path, monkeypatch):
+    first, second = Workplace(tmp_path / "out"), Workplace(tmp_path / "out")
+    with contextlib.ExitStack() as stack:
+        with first.occupy():
+            # At the last moment before the first gives the folder up.
+            unlink = Path.unlink
+
+            def begin(path: Path, *args, **kwargs) -> None:
+                monkeypatch.undo()
+                unlink(path, *args, **kwargs)
+                stack.enter_context(second.occupy())
+
+            monkeypatch.setattr(Path, "unlink", begin)
+        (second.folder / "work").touch()
+        with pytest.raises(RecordingError, match="another process"), first.occupy():
+            pass
+
+
+def test_linked_root_stays_a_link(tmp_path):
+    make_recording(tmp_path / "raw/a")
+    (tmp_path / "big disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "big disk/out")
+    convert_folder(tmp_path)
+    make_recording(tmp_path / "raw/b")
+    assert read_dataset(convert_folder(tmp_path)).num_episodes == 2
+    assert (tmp_path / "out").is_symlink()
+    assert [path.name for path in (tmp_path / "big disk").iterdir()] == ["out"]
 
 
 def test_ten_years_of_uptime_do_not_overflow_the_clock(tmp_path):

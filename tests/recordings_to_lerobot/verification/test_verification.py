@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.video_utils import FrameTimestampError
 
 from recordings_to_lerobot.actions.channels import CHANNELS, ActionSpace
 from recordings_to_lerobot.cli import main
@@ -17,6 +19,7 @@ from recordings_to_lerobot.conversion.run import convert
 from recordings_to_lerobot.verification.dataset import verify
 from recordings_to_lerobot.verification.evidence import follow_presses, match_picture, read_raw_events, rows_touched
 from recordings_to_lerobot.verification.findings import Findings
+from recordings_to_lerobot.video import packing
 from tests.recordings_to_lerobot import slow_oracle
 from tests.recordings_to_lerobot.raw_recordings import (
     FREQ,
@@ -162,6 +165,39 @@ def test_video_shifted_by_one_frame_is_found(folder, episode):
     assert findings.failed["pictures not off by one"] >= n_rows - 1
     assert findings.failed[f"pictures of {['copied', 'encoded'][episode]} videos"] == n_rows
     assert findings.failed["places of episodes"] == 1
+
+
+@pytest.fixture
+def two_long_recordings(tmp_path: Path) -> Path:
+    """The second reaches beyond 1,024 s, and begins at a third of a second."""
+    for name, n_frames in (("a", 100), ("b", 3200)):
+        make_recording(tmp_path / "raw" / name, regular_ticks(n_frames, fps=3), fps=3, canvas_w=16, canvas_h=16)
+    return tmp_path
+
+
+def convert_long(folder: Path) -> None:
+    convert(ConvertConfig(input=folder / "raw", repo_id="tests/long", root=folder / "out", video="copy"))
+
+
+def test_every_row_of_long_recordings_can_be_read_through_lerobot(two_long_recordings):
+    convert_long(two_long_recordings)
+    findings = check(two_long_recordings)
+    assert findings.lines == [] and findings.passed["pictures of copied videos"] == 3300
+    dataset = LeRobotDataset("tests/long", root=two_long_recordings / "out", video_backend="pyav")
+    for row in range(3072, 3300, 5):
+        dataset[row]
+
+
+def test_rows_whose_time_lerobot_rounds_beyond_its_tolerance_are_found(two_long_recordings, monkeypatch):
+    monkeypatch.setattr(packing, "MAX_SHARED_S", np.inf)
+    convert_long(two_long_recordings)
+    dataset = LeRobotDataset("tests/long", root=two_long_recordings / "out", video_backend="pyav")
+    [said, *_] = check(two_long_recordings).lines
+    assert said.startswith("pictures of copied videos: episode 1 (b): row ") and "has no picture" in said
+    row = int(said.split("row ")[1].split(":")[0])
+    with pytest.raises(FrameTimestampError):
+        dataset[100 + row]
+    dataset[100 + row - 1]
 
 
 def test_missing_pictures_are_found(folder):
