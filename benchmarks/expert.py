@@ -2,9 +2,8 @@
 
     python benchmarks/expert.py [--device cuda --compile]
 
-"Once" is what the policy does: context and modulations of all times before the loop, which `--compile` compiles as a
-whole. "Recomputed" projects the context and modulates one time at every step, and compiles the velocity. Both alternate
-in one process. Prints one JSON line: medians in milliseconds, and `over_recomputed`, the median ratio.
+"Once" is what the policy does: context and modulations of all times before the loop. "Recomputed" projects the context
+and modulates one time at every step. With `--compile` both ask a compiled velocity. They alternate in one process. Prints one JSON line: medians in milliseconds, and `over_recomputed`, the median ratio.
 """
 
 import argparse
@@ -46,7 +45,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=21)
     args = parser.parse_args()
     torch.manual_seed(0)
-    config = QwenVLAConfig(device=args.device)
+    config = QwenVLAConfig(device=args.device, compile_model=args.compile)
     config.input_features = {
         SCREEN: PolicyFeature(FeatureType.VISUAL, IMAGE_SHAPE),
         OBS_STATE: PolicyFeature(FeatureType.STATE, (CHANNELS,)),
