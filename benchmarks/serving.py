@@ -158,7 +158,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = save_policy(Path(folder) / "checkpoint", picture_px=args.picture)
         result = {"own_work_ms": own_work(checkpoint, args.picture), "skipped": filters(args.task, args.picture)}
-        server, address = start_server(checkpoint)
+        # Who has left keeps a place for a while.
+        server, address = start_server(checkpoint, f"--max_clients={4 * args.clients}")
         try:
             memory = psutil.Process(server.pid).memory_info
             jobs = [(address, number, args.requests, args.picture) for number in range(args.clients)]

@@ -111,8 +111,8 @@ def attacks(marker: Path) -> Iterator[tuple[str, Attack]]:
 
     def flood(client: Client) -> None:
         asked = [client.stub.GetActions.future(services_pb2.Empty(), timeout=HUNG_S) for _ in range(100)]
-        [*refused] = (error for each in asked if (error := each.exception()))
-        if len(refused) >= len(asked) - 1:  # one may wait
+        refused = [error for each in asked if (error := each.exception())]
+        if len(refused) > len(asked) / 2:  # one at a time waits, and is told after 2 s that there is nothing
             raise refused[0]
 
     yield "100 requests for actions at once", flood
