@@ -11,7 +11,7 @@ from draccus.utils import DraccusException
 from lerobot_qwenvla.serving.access import open_channel
 from lerobot_qwenvla.serving.service import STATUS_METHOD, STATUS_SERVICE
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 
 
 @dataclass

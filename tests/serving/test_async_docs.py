@@ -25,7 +25,7 @@ MODULES = {
     "qwenvla-policy-server-status": "status",
     "qwenvla-robot-client": "robot_client",
 }
-START_S = 120
+START_S = 300
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_servers_and_clients(terminal, tmp_path):
     assert wait_for_decisions(plain, client)["sessions"] == 1
     asked = terminal(f"{ask} --server_address=127.0.0.1:{port}")
     assert json.loads(asked.communicate(timeout=START_S)[0].splitlines()[-1])["decisions"] >= 3
-    end(client, signal.SIGINT)
+    end(client, signal.SIGKILL)  # LeRobot's client may take minutes to end by itself
     end(server, signal.SIGTERM)
 
     for command in (certificate, token):
