@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib
-import json
+import math
 import shlex
 import signal
 import sys
@@ -105,8 +105,13 @@ def normalize_args(args: Sequence[str], config_class: type) -> list[str]:
         elif not equals:
             value = "true" if types.get(name) is bool else ""
         is_text = types.get(name) in (str, str | None, Path, Path | None)
-        normalized.append(f"--{name}={json.dumps(value) if is_text else value}")
+        normalized.append(f"--{name}={_quoted(value) if is_text else value}")
     return normalized
+
+
+def _quoted(text: str) -> str:
+    # Not as JSON, which writes a character beyond 16 bits as two, and YAML reads them as two.
+    return yaml.safe_dump(text, default_style='"', width=math.inf).strip()
 
 
 def _fail(*problems: str) -> int:

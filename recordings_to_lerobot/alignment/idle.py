@@ -4,8 +4,7 @@ Dropping such rows changes no label of those that stay: no event lies in them, s
 all that its other rows would.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -15,7 +14,7 @@ from recordings_to_lerobot.actions.channels import MOUSE_CHANNELS
 from recordings_to_lerobot.alignment.labels import Labels
 from recordings_to_lerobot.alignment.options import IdleMode
 from recordings_to_lerobot.alignment.screen_change import CHANGE_LEVELS, largest_change
-from recordings_to_lerobot.alignment.timeline import Timeline
+from recordings_to_lerobot.alignment.timeline import NS_PER_S, Timeline
 from recordings_to_lerobot.recordings.events import KNOWN_KINDS, Events
 
 
@@ -27,10 +26,10 @@ class Stretch:
     stop_row: int
 
 
-def find_idle(labels: Labels, events: Events, luma: np.ndarray, fps: float, idle_s: float) -> list[Stretch]:
-    """Idle stretches of at least `idle_s` seconds; `luma` (N, B) has the blocks of each row's picture."""
+def find_idle(labels: Labels, events: Events, luma: Iterable[np.ndarray], idle_s: float) -> list[Stretch]:
+    """Idle stretches of at least `idle_s` seconds; `luma` has the blocks (B,) of each row's picture."""
     has_event = rows_with_events(events, labels.event_ns, labels.timeline)
-    return idle_stretches(labels.action, has_event, luma, min_rows=max(1, math.ceil(idle_s * fps)))
+    return idle_stretches(labels.action, has_event, luma, labels.timeline, idle_s)
 
 
 def rows_with_events(events: Events, event_ns: np.ndarray, timeline: Timeline) -> np.ndarray:
@@ -39,42 +38,49 @@ def rows_with_events(events: Events, event_ns: np.ndarray, timeline: Timeline) -
     return np.searchsorted(known_ns, timeline.end_ns) > np.searchsorted(known_ns, timeline.start_ns)
 
 
-def idle_stretches(action: np.ndarray, has_event: np.ndarray, luma: np.ndarray, min_rows: int) -> list[Stretch]:
-    """Runs of at least `min_rows` rows without event, with nothing held, that look as their first row does.
+def idle_stretches(
+    action: np.ndarray, has_event: np.ndarray, luma: Iterable[np.ndarray], timeline: Timeline, idle_s: float
+) -> list[Stretch]:
+    """Runs of at least `idle_s` seconds of rows without event, with nothing held, that look as their first row does.
 
     Compared with the first picture and not the one before, so that what creeps is seen to move.
 
     Args:
         action: (N, C) float32, mouse channels first.
         has_event: (N,) bool.
-        luma: (N, B) uint16, as `block_luma` gives it.
-        min_rows: At least 1.
+        luma: N times (B,) uint16, as `block_luma` gives it; only two are held at a time.
+        timeline: N rows.
+        idle_s: More than 0.
     """
     quiet = ~has_event & ~action[:, len(MOUSE_CHANNELS) :].any(axis=1)  # (N,)
-    stretches = []
-    start = 0
-    for row in range(len(quiet) + 1):
-        goes_on = row < len(quiet) and quiet[row] and quiet[start]
-        if goes_on and largest_change(luma[row], luma[start]) <= CHANGE_LEVELS:
-            continue
-        if quiet[start:row].all() and row - start >= min_rows:
-            stretches.append(Stretch(start, row))
-        start = row
-    return stretches
+    begins = np.zeros(len(quiet), dtype=bool)  # (N,)
+    start, first = 0, np.empty(0)
+    for row, picture in enumerate(luma):
+        goes_on = row > 0 and quiet[row] and quiet[start]
+        if not (goes_on and largest_change(picture, first) <= CHANGE_LEVELS):
+            begins[row] = True
+            start, first = row, picture
+    starts = np.flatnonzero(begins)
+    stops = np.append(starts[1:], len(quiet))
+    lasts_ns = timeline.end_ns[stops - 1] - timeline.start_ns[starts]
+    is_idle = quiet[starts] & (lasts_ns >= round(idle_s * NS_PER_S))
+    return [Stretch(start, stop) for start, stop in np.stack([starts, stops], axis=1)[is_idle].tolist()]
 
 
-def kept_rows(n_rows: int, stretches: Sequence[Stretch], mode: IdleMode, fps: int) -> np.ndarray:
-    """Which rows stay: of each stretch all ("keep"), the first ("trim"), or one a second ("thin").  # (N,) bool"""
-    kept = np.ones(n_rows, dtype=bool)
+def kept_rows(timeline: Timeline, stretches: Sequence[Stretch], mode: IdleMode) -> np.ndarray:
+    """Which of N rows stay: of each stretch all ("keep"), the first ("trim"), or one a second ("thin").  # (N,) bool"""
+    kept = np.ones(len(timeline), dtype=bool)
     for stretch in stretches:
+        rows = slice(stretch.start_row, stretch.stop_row)
         match mode:
             case "keep":
                 pass
             case "trim":
-                kept[stretch.start_row + 1 : stretch.stop_row] = False
+                kept[rows] = False
+                kept[stretch.start_row] = True
             case "thin":
-                kept[stretch.start_row : stretch.stop_row] = False
-                kept[stretch.start_row : stretch.stop_row : fps] = True
+                second = (timeline.start_ns[rows] - timeline.start_ns[stretch.start_row]) // NS_PER_S
+                kept[rows] = np.diff(second, prepend=-1) > 0
             case _:
                 assert_never(mode)
     return kept

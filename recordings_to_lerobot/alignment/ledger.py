@@ -38,11 +38,11 @@ class EventLedger:
         """Whether it labels its row.  # (E,) bool"""
         return ~np.any([self.findings[name] for name in UNUSED], axis=0) & (self.row != NO_ROW)
 
-    def notes(self) -> list[str]:
-        """The findings of each event in words, empty for most."""
-        notes = [""] * len(self.row)
+    def notes(self, events: slice) -> list[str]:
+        """The findings of each of some events in words, empty for most."""
+        notes = [""] * len(self.row[events])
         for name, mask in self.findings.items():
-            for i in np.flatnonzero(mask):
+            for i in np.flatnonzero(mask[events]).tolist():
                 notes[i] += ("; " if notes[i] else "") + name.replace("_", " ")
         return notes
 

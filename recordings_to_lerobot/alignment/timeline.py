@@ -15,6 +15,9 @@ NS_PER_MS = 1_000_000
 # Leaves room to add and subtract any two times in 64 bits.
 LIMIT_NS = 2**62
 
+# Up to here the product of less than a second of ticks and 10^9 fits 64 bits.
+_MAX_FREQ = (2**63 - 1) // NS_PER_S
+
 # Of a frame's nominal period: a frame that is late by no more is shown in time.
 SLACK = Fraction(1, 10)
 _MAX_RATE_DENOMINATOR = 1001
@@ -61,16 +64,21 @@ def ticks_to_ns(ticks: np.ndarray, qpc_freq: int, offset_ms: float = 0) -> np.nd
     Raises:
         ValueError: The times lie more than a century away.
     """
-    # Python integers: the product of a tick and 10^9 does not fit 64 bits.
     offset_ns = round(offset_ms * NS_PER_MS)
-    times_ns = [tick * NS_PER_S // qpc_freq + offset_ns for tick in ticks.tolist()]
-    furthest_ns = max(times_ns, key=abs)
+    # Python integers: the product of a tick and 10^9 does not fit 64 bits.
+    extremes = [int(ticks.min()), int(ticks.max())] if len(ticks) else []
+    furthest_ns = max((tick * NS_PER_S // qpc_freq + offset_ns for tick in extremes), key=abs, default=0)
     if abs(furthest_ns) >= LIMIT_NS:
         raise ValueError(
             f"ticks at qpc_freq {qpc_freq} with offset_ms {offset_ms} reach {furthest_ns // NS_PER_S} s, "
             "more than a century; correct qpc_freq or offset_ms, or re-export the recording"
         )
-    return np.array(times_ns, dtype=np.int64)
+    if qpc_freq > _MAX_FREQ or abs(offset_ns) >= 2**63:
+        times_ns = (tick * NS_PER_S // qpc_freq + offset_ns for tick in ticks.tolist())
+        return np.fromiter(times_ns, dtype=np.int64, count=len(ticks))
+    whole_s, rest = np.divmod(ticks, qpc_freq)
+    # What overflows on the way comes back: the sum fits, and 64 bits wrap around.
+    return whole_s * NS_PER_S + rest * NS_PER_S // qpc_freq + offset_ns
 
 
 def kept_frames(frame_ticks: np.ndarray, keep_duplicates: bool = False) -> np.ndarray:

@@ -25,7 +25,7 @@ from recordings_to_lerobot.conversion.plan_entry import PlanEntry
 from recordings_to_lerobot.dataset.episode import PreparedEpisode
 from recordings_to_lerobot.importers.formats import files_of, read_recording
 from recordings_to_lerobot.recordings.files import digest_of, write_whole
-from recordings_to_lerobot.recordings.find import META_FILE, file_of
+from recordings_to_lerobot.recordings.find import META_FILE, file_of, key_of
 from recordings_to_lerobot.recordings.validation import Problems, RecordingError
 from recordings_to_lerobot.video.block_luma import block_luma
 from recordings_to_lerobot.video.decode import iterate_frames, scale
@@ -63,6 +63,9 @@ def prepare(job: Job, common: Common) -> PlanEntry | None:
         RecordingError: With everything that is wrong with it.
     """
     folder = job.folder
+    key = key_of(folder, common.input)
+    if key != folder.relative_to(common.input).as_posix():
+        raise RecordingError(f"{folder}: its name is not UTF-8; rename it")
     try:
         digest = digest_of(files_of(folder))
     except OSError as error:
@@ -76,7 +79,6 @@ def prepare(job: Job, common: Common) -> PlanEntry | None:
             f"{folder}: changed since it was converted; to convert it again give another --root, to add it as a new "
             "recording rename its folder"
         )
-    key = folder.relative_to(common.input).as_posix()
     assert common.options.mouse_scale is None  # which is known when all are prepared
     depends_on = [SCHEMA_VERSION, key, digest, asdict(common.options), common.key_codes, common.task, common.size_px]
     name = hashlib.blake2b(json.dumps(depends_on, default=str).encode(), digest_size=16).hexdigest()
@@ -106,9 +108,15 @@ def prepare(job: Job, common: Common) -> PlanEntry | None:
         facts=facts,
         rows_are_frames=np.array_equal(labels.timeline.frame_index, np.arange(len(episode.recording.frame_ticks))),
     )
-    write_whole(path, lambda part: part.write_bytes(pickle.dumps(episode)))
+    write_whole(path, lambda part: _dump(episode, part))
     write_whole(entry_path, lambda part: part.write_bytes(pickle.dumps(entry)))
     return entry
+
+
+def _dump(episode: PreparedEpisode, path: Path) -> None:
+    with path.open("wb") as file:
+        # To a file, large arrays go without a copy in memory.
+        pickle.dump(episode, file, protocol=5)
 
 
 def _prepare(folder: Path, common: Common) -> tuple[PreparedEpisode, VideoFacts]:
@@ -133,12 +141,12 @@ def _prepare(folder: Path, common: Common) -> tuple[PreparedEpisode, VideoFacts]
     if common.find_idle or common.options.idle != "keep":
         try:
             luma = block_luma(video, untrimmed.frame_index)
-            stretches = find_idle(labels, events, luma, labels.fps, common.options.idle_s)
+            stretches = find_idle(labels, events, luma, common.options.idle_s)
         except RecordingError:
             # A video that is only copied need not be sound in every frame.
             if common.options.idle != "keep":
                 raise
-        is_kept = kept_rows(len(untrimmed), stretches, common.options.idle, labels.fps)
+        is_kept = kept_rows(untrimmed, stretches, common.options.idle)
         labels = labels.take(is_kept)
     space = common.options.action_space(common.key_codes)
     kept = kept_frames(recording.frame_ticks, common.options.keep_duplicates)

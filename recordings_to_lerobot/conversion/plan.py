@@ -9,7 +9,7 @@ from recordings_to_lerobot.conversion.options import VideoMode
 from recordings_to_lerobot.conversion.plan_entry import PlanEntry
 from recordings_to_lerobot.dataset.video_format import VideoFormat
 from recordings_to_lerobot.recordings.find import META_FILE, file_of
-from recordings_to_lerobot.recordings.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError, printable
 
 # Those of which LeRobot can edit a dataset: it encodes them again where it cuts, and joins files of different encoders,
 # which makes HEVC unreadable.
@@ -36,7 +36,8 @@ class Plan:
 
     def refuse(self, folder: Path, problems: Iterable[str]) -> None:
         """Leaves a recording out."""
-        self.problems[folder] = tuple(p if p.startswith(str(folder)) else f"{folder}: {p}" for p in problems)
+        name = printable(str(folder))
+        self.problems[folder] = tuple(p if p.startswith(name) else f"{name}: {p}" for p in problems)
         self.entry_of.pop(folder, None)
 
     def check(self, strict: bool) -> None:

@@ -27,3 +27,8 @@ class PlanEntry:
     pressed: frozenset[str]  # buttons and keys
     facts: VideoFacts
     rows_are_frames: bool  # all frames of the video, each once and in order
+
+    def forget(self) -> None:
+        """Throws away what was prepared."""
+        self.path.with_suffix(".entry").unlink()
+        self.path.unlink()

@@ -5,6 +5,7 @@ import functools
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from recordings_to_lerobot.dataset.names import QUARANTINE_FILE
 from recordings_to_lerobot.dataset.records import read_json_lines, write_json_lines
 from recordings_to_lerobot.dataset.splits import assign_splits, check_shares, ranges
 from recordings_to_lerobot.importers.formats import find_recordings
+from recordings_to_lerobot.recordings.find import key_of
 from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.recordings.vocabulary_file import read_key_codes
 from recordings_to_lerobot.workers import run_in_processes
@@ -109,9 +111,11 @@ def _make_plan(
     plan = Plan()
     entries: dict[Path, PlanEntry] = {}
     known = existing.digests if existing else {}
-    keys = {folder: folder.relative_to(config.input).as_posix() for folder in folders}
+    keys = {folder: key_of(folder, config.input) for folder in folders}
     unchanged = {folder for folder, key in keys.items() if memory.is_unchanged(key, folder, known.get(key))}
     plan.already_there = len(unchanged)
+    # Recordings that lie elsewhere now: --input may be a folder further up.
+    moved = Counter(known[key] for key in known.keys() - keys.values())
     jobs = [Job(folder, known.get(keys[folder])) for folder in folders if folder not in unchanged]
     with tqdm(total=len(jobs), unit="episode", desc="Reading", leave=False) as progress:
         for job, result in run_in_processes(functools.partial(prepare, common=common), jobs, config.workers):
@@ -121,6 +125,10 @@ def _make_plan(
             elif result is None:
                 plan.already_there += 1
                 memory.confirm(keys[job.folder], known[keys[job.folder]])
+            elif moved[result.digest]:
+                moved[result.digest] -= 1
+                plan.already_there += 1
+                result.forget()
             else:
                 entries[job.folder] = result
                 memory.confirm(result.key, result.digest)
@@ -193,7 +201,7 @@ def _write_quarantine(root: Path, plan: Plan, config: ConvertConfig) -> None:
     """Keeps the reasons of what was left out, without the paths that only this machine knows."""
     entries = [
         {
-            "source": folder.relative_to(config.input).as_posix(),
+            "source": key_of(folder, config.input),
             "problems": [problem.replace(f"{config.input}{os.sep}", "") for problem in problems],
         }
         for folder, problems in plan.problems.items()

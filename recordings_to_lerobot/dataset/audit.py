@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recordings_to_lerobot.alignment.ledger import NO_ROW
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS, ticks_to_ns
 from recordings_to_lerobot.dataset.episode import PreparedEpisode
 from recordings_to_lerobot.dataset.names import EVENTS_FOLDER, FRAMES_FOLDER
@@ -16,6 +17,7 @@ from recordings_to_lerobot.recordings.events import ABSENT
 
 # As LeRobot's files of rows.
 _MAX_FILE_BYTES = 100 * 1024 * 1024
+_ROWS_AT_A_TIME = 100_000
 
 EVENT_SCHEMA = pa.schema(
     {
@@ -50,7 +52,10 @@ FRAME_SCHEMA = pa.schema(
 
 
 class AuditWriter:
-    """Context manager that appends to the audit tables of the dataset at `root`, a row group per episode."""
+    """Context manager that appends to the audit tables of the dataset at `root`.
+
+    Each episode begins a row group; long ones have several, so that only a block of rows is in memory.
+    """
 
     def __init__(self, root: Path):
         self._folders = {root / EVENTS_FOLDER: EVENT_SCHEMA, root / FRAMES_FOLDER: FRAME_SCHEMA}
@@ -74,9 +79,14 @@ class AuditWriter:
     def write(self, episode_index: int, episode: PreparedEpisode) -> None:
         """Appends one episode."""
         self._leave_full_files()
-        for writer, columns in zip(self._writers, (_event_columns(episode), _frame_columns(episode)), strict=True):
-            n = len(columns["tick"])
-            writer.write_table(pa.table({"episode_index": np.full(n, episode_index), **columns}, schema=writer.schema))
+        recording = episode.recording
+        parts = ((_event_columns, len(recording.events.tick)), (_frame_columns, len(recording.frame_ticks)))
+        for writer, (columns_of, n) in zip(self._writers, parts, strict=True):
+            for start in range(0, n, _ROWS_AT_A_TIME):
+                rows = slice(start, min(start + _ROWS_AT_A_TIME, n))
+                index = np.full(rows.stop - rows.start, episode_index)
+                columns = {"episode_index": index, **columns_of(episode, rows)}
+                writer.write_table(pa.table(columns, schema=writer.schema))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -100,34 +110,39 @@ def read_audit(root: Path, folder: str, episode_index: int) -> pa.Table:
     return pq.read_table(root / folder, filters=[("episode_index", "=", episode_index)])
 
 
-def _event_columns(episode: PreparedEpisode) -> dict[str, object]:
+def _event_columns(episode: PreparedEpisode, rows: slice) -> dict[str, object]:
     events, ledger = episode.recording.events, episode.event_ledger
     kinds = np.array(events.kinds, dtype=object)
     return {
-        "line": events.line,
-        "tick": events.tick,
-        "time_ms": episode.labels.event_ns / NS_PER_MS,
-        "kind": kinds[events.kind],
-        "x_px": pa.array(events.x_px, from_pandas=True),  # NaN → null
-        "y_px": pa.array(events.y_px, from_pandas=True),
-        "dx": pa.array(events.dx, from_pandas=True),
-        "dy": pa.array(events.dy, from_pandas=True),
-        "buttons": pa.array(events.buttons, mask=events.buttons == ABSENT),
-        "vk": pa.array(events.vk, mask=events.vk == ABSENT),
-        "row": pa.array(ledger.row, mask=ledger.row < 0),
-        "used": ledger.is_used,
-        "note": ledger.notes(),
-        "raw": pa.array([events.unknown.get(line) for line in events.line.tolist()], type=pa.string()),
+        "line": events.line[rows],
+        "tick": events.tick[rows],
+        "time_ms": episode.labels.event_ns[rows] / NS_PER_MS,
+        "kind": kinds[events.kind[rows]],
+        "x_px": pa.array(events.x_px[rows], from_pandas=True),  # NaN → null
+        "y_px": pa.array(events.y_px[rows], from_pandas=True),
+        "dx": pa.array(events.dx[rows], from_pandas=True),
+        "dy": pa.array(events.dy[rows], from_pandas=True),
+        "buttons": _or_null(events.buttons[rows], ABSENT),
+        "vk": _or_null(events.vk[rows], ABSENT),
+        "row": _or_null(ledger.row[rows], NO_ROW),
+        "used": ledger.is_used[rows],
+        "note": ledger.notes(rows),
+        "raw": pa.array([events.unknown.get(line) for line in events.line[rows].tolist()], type=pa.string()),
     }
 
 
-def _frame_columns(episode: PreparedEpisode) -> dict[str, object]:
+def _frame_columns(episode: PreparedEpisode, rows: slice) -> dict[str, object]:
     recording, ledger = episode.recording, episode.frame_ledger
+    ticks = recording.frame_ticks[rows]
     return {
-        "source_frame": np.arange(len(recording.frame_ticks)),
-        "tick": recording.frame_ticks,
-        "time_ms": ticks_to_ns(recording.frame_ticks, recording.meta.qpc_freq) / NS_PER_MS,
-        "first_row": pa.array(ledger.first_row, mask=ledger.first_row < 0),
-        "n_rows": ledger.n_rows,
-        "note": ledger.note,
+        "source_frame": np.arange(rows.start, rows.stop),
+        "tick": ticks,
+        "time_ms": ticks_to_ns(ticks, recording.meta.qpc_freq) / NS_PER_MS,
+        "first_row": _or_null(ledger.first_row[rows], NO_ROW),
+        "n_rows": ledger.n_rows[rows],
+        "note": ledger.note[rows],
     }
+
+
+def _or_null(values: np.ndarray, missing: int) -> pa.Array:
+    return pa.array(values, mask=values == missing)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from recordings_to_lerobot.actions.channels import SCHEMA_VERSION
 from recordings_to_lerobot.dataset.names import INFO_FILE, SCREEN
 from recordings_to_lerobot.dataset.records import read_records
 from recordings_to_lerobot.dataset.video_format import VideoFormat
@@ -32,6 +33,12 @@ def read_existing(root: Path, options: dict) -> ExistingDataset | None:
         return None
     records = read_records(root)
     info = json.loads((root / INFO_FILE).read_text(encoding="utf-8"))
+    version = records[0].get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise RecordingError(
+            f"{root}: its actions are those of version {version}, and this converter writes version {SCHEMA_VERSION}; "
+            "give another --root to convert everything again"
+        )
     used = records[0]["options"]
     for name, value in options.items():
         if name == "mouse_scale" and value is None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS, NS_PER_S
 from recordings_to_lerobot.alignment.track import MousePath, pressed_within, presses
-from recordings_to_lerobot.inspection.picture_motion import picture_motion
+from recordings_to_lerobot.inspection.picture_motion import PictureMotion
 from recordings_to_lerobot.recordings.events import Events
 
 Confidence = Literal["high", "low", "none"]
@@ -60,7 +60,7 @@ class OffsetEstimate:
 
 
 def gather_evidence(
-    events: Events, event_ns: np.ndarray, frame_ns: np.ndarray, luma: np.ndarray, size_px: tuple[int, int]
+    events: Events, event_ns: np.ndarray, frame_ns: np.ndarray, motion: PictureMotion, size_px: tuple[int, int]
 ) -> OffsetEvidence:
     """Evidence of one episode.
 
@@ -68,13 +68,13 @@ def gather_evidence(
         events: With positions on a canvas of `size_px` (width, height).
         event_ns: (E,) int64, their times.
         frame_ns: (K,) int64, strictly increasing times of the pictures.
-        luma: (K, B) uint16, the pictures as `block_luma` gives them.
+        motion: Between the K pictures.
     """
     duration_s = (frame_ns[-1] - frame_ns[0]) / NS_PER_S
     n_chunks = int(min(duration_s / _CHUNK_S, (len(frame_ns) - 2) / _MIN_CHUNK_ROWS, _MAX_CHUNKS))
     if n_chunks == 0:
         return OffsetEvidence(np.zeros((0, _ANSWERS, len(SHIFT_MS)), dtype=np.float32), np.zeros(0))
-    pictures = _picture_answers(luma)  # (A, K - 2)
+    pictures = _picture_answers(motion)  # (A, K - 2)
     edges = np.linspace(0, pictures.shape[1], n_chunks + 1).astype(int)
     pictures = _standardized(pictures, edges)
     mouse = MousePath.of(events, event_ns, size_px)
@@ -86,9 +86,8 @@ def gather_evidence(
     return OffsetEvidence(correlation, np.diff(edges).astype(float))
 
 
-def _picture_answers(luma: np.ndarray) -> np.ndarray:
+def _picture_answers(motion: PictureMotion) -> np.ndarray:
     """What of K pictures might answer to the rows of `_input_answers`.  # (A, K - 2) float64"""
-    motion = picture_motion(luma)
     change = np.diff(motion.change)
     turn_x, turn_y = np.diff(motion.turn, axis=0).T
     return np.stack([change, change, change, motion.jerk, turn_x, turn_y])

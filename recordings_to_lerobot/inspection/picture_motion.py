@@ -1,5 +1,6 @@
 """How the pictures of an episode move: how much, how abruptly, and which way the view turns."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +21,40 @@ class PictureMotion:
     turn: np.ndarray  # (K - 1, 2) blocks by which the view moves right and down from picture i to i + 1
 
 
-def picture_motion(luma: np.ndarray) -> PictureMotion:
-    """Motion between successive pictures (K, B), as `block_luma` gives them."""
-    change, jerk, turn = [np.empty(0)], [np.empty(0)], [np.empty((0, 2))]
-    for start in range(0, len(luma) - 1, _BATCH):
-        levels = luma[start : start + _BATCH + 2].astype(np.float32) / STEPS_PER_LEVEL
+class MotionMeter:
+    """Measures the motion between successive pictures, of which it holds a few hundred at a time."""
+
+    def __init__(self):
+        self._pictures: list[np.ndarray] = []
+        self._parts = [(np.empty(0), np.empty(0), np.empty((0, 2)))]
+
+    def add(self, picture: np.ndarray) -> None:
+        """Takes the next picture (B,), as `block_luma` gives it."""
+        self._pictures.append(picture)
+        if len(self._pictures) == _BATCH + 2:
+            self._measure()
+            del self._pictures[:_BATCH]
+
+    def _measure(self) -> None:
+        levels = np.stack(self._pictures).astype(np.float32) / STEPS_PER_LEVEL
         step = np.diff(levels, axis=0)
-        change.append(np.abs(step[:_BATCH]).mean(axis=1))
-        jerk.append(np.abs(np.diff(step, axis=0)).mean(axis=1))
-        turn.append(_turn(levels[: _BATCH + 1]))
-    return PictureMotion(np.concatenate(change), np.concatenate(jerk), np.concatenate(turn))
+        change = np.abs(step[:_BATCH]).mean(axis=1)
+        self._parts.append((change, np.abs(np.diff(step, axis=0)).mean(axis=1), _turn(levels[: _BATCH + 1])))
+
+    def motion(self) -> PictureMotion:
+        """Motion between all pictures; no more can be added."""
+        if len(self._pictures) > 1:
+            self._measure()
+        self._pictures = []
+        return PictureMotion(*(np.concatenate(parts) for parts in zip(*self._parts, strict=True)))
+
+
+def picture_motion(luma: Iterable[np.ndarray]) -> PictureMotion:
+    """Motion between successive pictures (B,), as `block_luma` gives them."""
+    meter = MotionMeter()
+    for picture in luma:
+        meter.add(picture)
+    return meter.motion()
 
 
 def _turn(levels: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What there is to know about one recording, in numbers."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from recordings_to_lerobot.alignment.track import MousePath, presses
 from recordings_to_lerobot.importers.formats import read_recording
 from recordings_to_lerobot.inspection.clock_offset import estimate_offset, gather_evidence
 from recordings_to_lerobot.inspection.episode import EpisodeSummary, Inspection, Intervals, Offset, Traces, Use
+from recordings_to_lerobot.inspection.picture_motion import MotionMeter
+from recordings_to_lerobot.recordings.find import key_of
 from recordings_to_lerobot.recordings.recording import Recording
 from recordings_to_lerobot.recordings.validation import Problems
 from recordings_to_lerobot.video.block_luma import block_luma
@@ -34,13 +37,15 @@ def inspect_recording(folder: Path, input_dir: Path, options: LabelOptions, key_
     recording, labels = read_labelled(folder, options, key_codes)
     meta, events = recording.meta, recording.events
     timeline, size_px = labels.timeline, (meta.canvas_w, meta.canvas_h)
-    luma = block_luma(recording.video, timeline.frame_index)
-
     frame_ns = ticks_to_ns(recording.frame_ticks, meta.qpc_freq)
     _, shown = np.unique(timeline.frame_ns, return_index=True)  # (K,), a row for each moment a picture was taken
-    evidence = gather_evidence(events, labels.event_ns, timeline.frame_ns[shown], luma[shown], size_px)
+    is_shown = np.zeros(len(timeline), dtype=bool)
+    is_shown[shown] = True
+    meter = MotionMeter()
+    luma = _measured(block_luma(recording.video, timeline.frame_index), is_shown, meter)
+    stretches = find_idle(labels, events, luma, options.idle_s)
+    evidence = gather_evidence(events, labels.event_ns, timeline.frame_ns[shown], meter.motion(), size_px)
     estimate = estimate_offset([evidence])
-    stretches = find_idle(labels, events, luma, labels.fps, options.idle_s)
     idle_s = _seconds(stretches, labels)
     interval_ms = np.diff(np.unique(frame_ns)) / NS_PER_MS
     span_s = int(frame_ns[-1] - frame_ns[0]) / NS_PER_S
@@ -59,7 +64,7 @@ def inspect_recording(folder: Path, input_dir: Path, options: LabelOptions, key_
         frames=len(frame_ns),
         duplicate_frames=len(frame_ns) - 1 - len(interval_ms),
         rows=len(timeline),
-        rows_kept=int(kept_rows(len(timeline), stretches, wanted_idle_mode(options), labels.fps).sum()),
+        rows_kept=int(kept_rows(timeline, stretches, wanted_idle_mode(options)).sum()),
         intervals=_intervals(interval_ms),
         events={kind: count for kind, count in zip(events.kinds, kinds, strict=True) if count},
         findings={name: count for name, count in ledger.counts().items() if count},
@@ -78,9 +83,17 @@ def inspect_recording(folder: Path, input_dir: Path, options: LabelOptions, key_
     return Inspection(folder, summary, traces)
 
 
+def _measured(luma: Iterable[np.ndarray], is_shown: np.ndarray, meter: MotionMeter) -> Iterator[np.ndarray]:
+    """Passes pictures on, and those that are shown for the first time to the meter, so that none is kept."""
+    for picture, is_new in zip(luma, is_shown.tolist(), strict=True):
+        if is_new:
+            meter.add(picture)
+        yield picture
+
+
 def source_of(folder: Path, input_dir: Path) -> str:
     """Name of a recording: its folder as seen from that of all recordings."""
-    return folder.name if folder == input_dir else folder.relative_to(input_dir).as_posix()
+    return folder.name if folder == input_dir else key_of(folder, input_dir)
 
 
 def wanted_idle_mode(options: LabelOptions) -> IdleMode:

@@ -18,6 +18,8 @@ Tick = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 ButtonBits = Annotated[int, Field(ge=0, lt=2**31)]
 # More counts or notches than any mouse sends in an event; sums of them stay exact.
 Motion = Annotated[float, Field(ge=-(2**31), le=2**31)]
+# Of any screen, and no number that a float32 cannot hold.
+Position = Annotated[float, Field(ge=-(2**31), lt=2**31)]
 VirtualKeyCode = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -26,8 +28,8 @@ class MouseMove(StrictModel):
 
     ts: Tick
     kind: Literal["mousemove"]
-    x: float  # pixels; a recorder with sub-pixel positions may write fractions
-    y: float
+    x: Position  # pixels; a recorder with sub-pixel positions may write fractions
+    y: Position
     buttons: ButtonBits | None = None
 
 
@@ -36,8 +38,8 @@ class MouseClick(StrictModel):
 
     ts: Tick
     kind: Literal["mouseclick"]
-    x: float
-    y: float
+    x: Position
+    y: Position
     buttons: ButtonBits = 1
 
 
@@ -156,9 +158,9 @@ def read_events(path: Path, sort_events: bool = False) -> Events:
     """Reads `events.jsonl`; with `sort_events`, events written out of order are put in order of their ticks.
 
     Raises:
-        RecordingError: It is missing or empty, or a line is broken, lacks a field, or goes back in time.
+        RecordingError: It is missing, or a line is broken, lacks a field, or goes back in time.
     """
-    require_file(path)
+    require_file(path, may_be_empty=True)  # who only watches is data, too
     kind_index = {name: i for i, name in enumerate(KNOWN_KINDS)}
     tick, kind, buttons, vk, line_number = array("q"), array("q"), array("q"), array("q"), array("q")
     x_px, y_px, dx, dy = array("d"), array("d"), array("d"), array("d")
@@ -191,17 +193,15 @@ def read_events(path: Path, sort_events: bool = False) -> Events:
             vk.append(event.vk if isinstance(event, KeyDown | KeyUp) else ABSENT)
             if isinstance(event, UnknownEvent):
                 unknown[number] = line.decode("utf-8-sig").strip()
-    if not tick:
-        raise RecordingError(f"{path}: holds no event; re-export the recording, or remove its folder")
     # Stable, so that events of equal ticks keep the order in which they were written.
-    order = np.argsort(np.frombuffer(tick, dtype=np.int64), kind="stable")
+    order = np.argsort(np.array(tick, dtype=np.int64), kind="stable")
     integers = {"tick": tick, "kind": kind, "buttons": buttons, "vk": vk, "line": line_number}
     floats = {"x_px": x_px, "y_px": y_px, "dx": dx, "dy": dy}
     return Events(
         kinds=tuple(kind_index),
-        **{name: np.frombuffer(column, dtype=np.int64)[order] for name, column in integers.items()},
-        **{name: np.frombuffer(column, dtype=np.float64)[order] for name, column in floats.items()},
-        reordered=np.frombuffer(reordered, dtype=np.int8)[order] != 0,
+        **{name: np.array(column, dtype=np.int64)[order] for name, column in integers.items()},
+        **{name: np.array(column, dtype=np.float64)[order] for name, column in floats.items()},
+        reordered=np.array(reordered, dtype=bool)[order],
         unknown=unknown,
     )
 

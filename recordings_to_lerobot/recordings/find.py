@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
-from recordings_to_lerobot.recordings.validation import RecordingError
+from recordings_to_lerobot.recordings.validation import RecordingError, printable
 
 VIDEO_FILE = "video.mp4"
 FRAME_TICKS_FILE = "frame_ts.bin"
@@ -42,6 +42,11 @@ def in_natural_order(paths: Iterable[Path]) -> list[Path]:
 def file_of(recording: Path, name: str) -> Path:
     """The file to name in an error: that of the layout, if the recording has it, else the recording itself."""
     return recording / name if (recording / name).is_file() else recording
+
+
+def key_of(folder: Path, input_dir: Path) -> str:
+    """The place of a recording below the folder of all; bytes of its name that are no UTF-8 are escaped."""
+    return printable(folder.relative_to(input_dir).as_posix())
 
 
 def _natural_key(name: str) -> list[tuple[int, str]]:

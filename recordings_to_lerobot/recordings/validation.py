@@ -6,12 +6,20 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 
+def printable(text: str) -> str:
+    """Text as every file takes it: Python keeps bytes of a path that are no UTF-8 as halves of characters."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class RecordingError(ValueError):
     """Recordings that cannot be converted; `problems` has one line for each thing to repair."""
 
     def __init__(self, *problems: str):
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(printable(problem) for problem in problems)
+        super().__init__(*self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 class Problems:
@@ -56,11 +64,11 @@ def explain(error: ValidationError) -> str:
     return f"{f'`{field}` is ' if field else ''}{shown}: {problem['msg']}"
 
 
-def require_file(path: Path) -> int:
-    """Size of a file in bytes, which must exist and hold something."""
+def require_file(path: Path, may_be_empty: bool = False) -> int:
+    """Size of a file in bytes, which must exist and, unless it may be empty, hold something."""
     if not path.is_file():
         raise RecordingError(f"{path}: missing; re-export the recording, or remove its folder")
     size_bytes = path.stat().st_size
-    if size_bytes == 0:
+    if size_bytes == 0 and not may_be_empty:
         raise RecordingError(f"{path}: empty (0 bytes); re-export the recording, or remove its folder")
     return size_bytes

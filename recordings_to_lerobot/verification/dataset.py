@@ -18,6 +18,7 @@ from tqdm import tqdm
 from recordings_to_lerobot.dataset.names import EVENTS_FOLDER, FRAMES_FOLDER, QUARANTINE_FILE, SCREEN
 from recordings_to_lerobot.dataset.records import read_json_lines, read_records
 from recordings_to_lerobot.importers.formats import FormatChoice, find_recordings
+from recordings_to_lerobot.recordings.find import key_of
 from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.verification.episode import StoredEpisode, verify_episode
 from recordings_to_lerobot.verification.evidence import NOTHING
@@ -53,7 +54,7 @@ def verify(
     if episodes is not None and episodes < 1:
         raise RecordingError(f"--episodes={episodes}: nothing to verify; give a positive number")
     records = read_records(root)
-    sources = {episode.relative_to(folder).as_posix() for episode in find_recordings(folder, format_)}
+    sources = {key_of(episode, folder) for episode in find_recordings(folder, format_)}
     dataset = _open(root)
     findings = Findings()
     _check_sources(findings, sources, records, root)

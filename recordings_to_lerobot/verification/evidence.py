@@ -4,6 +4,7 @@ A second opinion for `episode.py`: events are followed one by one, and presses a
 touch, where the converter samples what is held at each row.
 """
 
+import heapq
 import json
 import math
 import sys
@@ -24,6 +25,7 @@ NOTHING = -1
 _NEVER_NS = 2**63 - 1
 _STUCK_NS = 30 * NS_PER_S
 _BITS = (1, 2, 4, 8, 16)
+_ROWS_AT_A_TIME = 100_000
 # LeRobot's tolerance between the time of a row and that of its picture.
 _TOLERANCE_S = 1e-4
 # Frames whose mean squared difference, in grey levels, is less may be one picture to an encoder: a change of one
@@ -100,9 +102,9 @@ def read_raw_events(path: Path, qpc_freq: int, offset_ms: float) -> RawEvents:
     integers = {"line": line, "tick": tick, "time_ns": time_ns, "buttons": buttons, "vk": vk}
     floats = {"x_px": x_px, "y_px": y_px, "dx": dx, "dy": dy}
     return RawEvents(
-        **{name: np.frombuffer(column, dtype=np.int64)[order] for name, column in integers.items()},
+        **{name: np.array(column, dtype=np.int64)[order] for name, column in integers.items()},
         kind=np.array(kind, dtype=object)[order],
-        **{name: np.frombuffer(column, dtype=np.float64)[order] for name, column in floats.items()},
+        **{name: np.array(column, dtype=np.float64)[order] for name, column in floats.items()},
         raw=np.array(raw, dtype=object)[order],
     )
 
@@ -136,19 +138,19 @@ def follow_presses(
     """
     name_of_code = {code: f"key.{name}" for name, codes in space.key_codes.items() for code in codes}
     channels = (*(f"button.{name}" for name in space.button_bits), *(f"key.{name}" for name in space.key_codes))
-    spans: dict[str, list[list[int]]] = {channel: [] for channel in channels}
+    spans = {channel: _Spans() for channel in channels}
     codes_down: set[int] = set()
     n_down: Counter[str] = Counter()  # a key with several codes is down until all are up
     held_bits = 0
     is_used = np.zeros(len(events.tick) + 1, dtype=bool)  # the last stands for releases that nobody recorded
-    columns = (events.time_ns.tolist(), events.kind, events.buttons.tolist(), events.vk.tolist())
-    steps = [(*step, i) for i, step in enumerate(zip(*columns, strict=True))]
-    # Stable, so that events of equal times keep their order.
-    for time_ns, kind, buttons, code, i in sorted(steps + _releases(steps, until_ns), key=lambda step: step[0]):
+    unrecorded = sorted(_releases(_steps(events), until_ns)) if until_ns is not None else []
+    # Of equal times, what was recorded comes first.
+    steps = heapq.merge(_steps(events), unrecorded, key=lambda step: step[0])
+    for time_ns, kind, buttons, code, i in steps:
         if kind == "mouseclick":
             pressed = [name for name, bit in space.button_bits.items() if buttons & bit]
             for name in pressed:
-                spans[f"button.{name}"].append([time_ns, time_ns])
+                spans[f"button.{name}"].tap(time_ns)
             is_used[i] = bool(pressed) or space.mouse != "relative"
         elif kind in ("mousemove", "buttondown", "buttonup"):
             now_held = buttons
@@ -158,7 +160,7 @@ def follow_presses(
                 now_held = held_bits | buttons if kind == "buttondown" else held_bits & ~buttons
             changed = [name for name, bit in space.button_bits.items() if (now_held ^ held_bits) & bit]
             for name in changed:
-                _press_or_release(spans[f"button.{name}"], time_ns, bool(now_held & space.button_bits[name]))
+                spans[f"button.{name}"].press_or_release(time_ns, bool(now_held & space.button_bits[name]))
             held_bits = now_held
             is_used[i] = bool(changed)
             if kind == "mousemove":
@@ -173,11 +175,11 @@ def follow_presses(
             codes_down ^= {code}
             n_down[name] += 1 if kind == "keydown" else -1
             if n_down[name] == (1 if kind == "keydown" else 0):
-                _press_or_release(spans[name], time_ns, kind == "keydown")
-    return {channel: np.array(times, dtype=np.int64).reshape(-1, 2) for channel, times in spans.items()}, is_used[:-1]
+                spans[name].press_or_release(time_ns, kind == "keydown")
+    return {channel: found.of_time() for channel, found in spans.items()}, is_used[:-1]
 
 
-def _releases(steps: list[tuple], until_ns: int | None) -> list[tuple]:
+def _releases(steps: Iterable[tuple], until_ns: int) -> list[tuple]:
     """A step up for each key and button that goes down, never comes up, and is silent for long before the end."""
     last: dict[tuple[str, int], tuple[int, bool]] = {}
     for time_ns, kind, buttons, code, _ in steps:
@@ -190,16 +192,36 @@ def _releases(steps: list[tuple], until_ns: int | None) -> list[tuple]:
     return [
         (time_ns + 1, kind, which if kind == "buttonup" else NOTHING, which if kind == "keyup" else NOTHING, -1)
         for (kind, which), (time_ns, is_down) in last.items()
-        if until_ns is not None and is_down and until_ns - time_ns > _STUCK_NS
+        if is_down and until_ns - time_ns > _STUCK_NS
     ]
 
 
-def _press_or_release(spans: list[list[int]], time_ns: int, is_down: bool) -> None:
-    if is_down:
-        spans.append([time_ns, _NEVER_NS])
-    else:
-        # A click while the button is held lies behind the span that ends now.
-        next(span for span in reversed(spans) if span[1] == _NEVER_NS)[1] = time_ns
+class _Spans:
+    """First and last instants, in 16 bytes a span."""
+
+    def __init__(self):
+        self._times = array("q")
+        self._open = 0  # where the end of the span goes that has not ended
+
+    def tap(self, time_ns: int) -> None:
+        self._times.extend((time_ns, time_ns))
+
+    def press_or_release(self, time_ns: int, is_down: bool) -> None:
+        if is_down:
+            self._times.extend((time_ns, _NEVER_NS))
+            self._open = len(self._times) - 1
+        else:
+            self._times[self._open] = time_ns
+
+    def of_time(self) -> np.ndarray:
+        return np.array(self._times, dtype=np.int64).reshape(-1, 2)
+
+
+def _steps(events: RawEvents) -> Iterator[tuple]:
+    """(time_ns, kind, buttons, vk, index) of all events, of which only some are Python's own objects at a time."""
+    columns = (events.time_ns, events.kind, events.buttons, events.vk, np.arange(len(events.tick)))
+    for start in range(0, len(events.tick), _ROWS_AT_A_TIME):
+        yield from zip(*(column[start : start + _ROWS_AT_A_TIME].tolist() for column in columns), strict=True)
 
 
 def rows_touched(spans_ns: np.ndarray, start_ns: np.ndarray, until_ns: np.ndarray) -> np.ndarray:

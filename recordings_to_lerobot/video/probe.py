@@ -22,6 +22,7 @@ class VideoFacts:
     size_px: tuple[int, int]  # width, height
     parameters: str  # digest of what a decoder knows before the first packet, and remembers after the last
     packed_order: bytes  # of `frame_of_packet`: a plan holds those of all episodes, by the hour
+    n_frames: int  # that are shown; an edit list may hide some of the packets
     n_key_frames: int
     stands_alone: bool  # every packet is shown, and neither needs nor changes anything outside of this video
     mean_decoded: float  # frames that a decoder passes to reach one, on average
@@ -63,6 +64,8 @@ def check_video(path: Path, n_frames: int) -> VideoFacts:
             inspector = PacketInspector(context.extradata or b"") if codec == "h264" else None
             for packet in container.demux(stream):
                 if packet.size:  # the last one only flushes
+                    if not pts:
+                        parameters += (_rotation(context, packet),)
                     pts.append(packet.pts)
                     is_key.append(packet.is_keyframe)
                     whole += not packet.is_corrupt
@@ -72,7 +75,8 @@ def check_video(path: Path, n_frames: int) -> VideoFacts:
     except av.FFmpegError as error:
         raise RecordingError(f"{path}: damaged or cut off ({error.strerror}); {REEXPORT}") from None
     found = len(pts)
-    if whole < max(promised, found):
+    # What an edit list hides may be missing.
+    if whole < max(promised, found) and shown != n_frames:
         raise RecordingError(f"{path}: cut off after {whole} of {max(promised, found)} frames; {REEXPORT}")
     if shown != n_frames:
         raise RecordingError(
@@ -94,7 +98,18 @@ def check_video(path: Path, n_frames: int) -> VideoFacts:
         size_px=size_px,
         parameters=hashlib.blake2b(repr(parameters).encode(), digest_size=8).hexdigest(),
         packed_order=zlib.compress((frame_of_packet - np.arange(found)).astype(np.int32).tobytes()),
+        n_frames=shown,
         n_key_frames=len(key_frames),
         stands_alone=bool(begins_with_key and shown == found and (inspector is None or inspector.is_contained)),
         mean_decoded=float(decoded.mean()),
     )
+
+
+def _rotation(context: av.VideoCodecContext, packet: av.Packet) -> int | None:
+    """By how many degrees players turn the pictures, as the first one tells; None if it cannot be decoded."""
+    try:
+        for frame in (*context.decode(packet), *context.decode(None)):
+            return frame.rotation
+    except av.FFmpegError:
+        return None
+    return None

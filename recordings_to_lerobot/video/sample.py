@@ -31,9 +31,8 @@ def sample_levels(path: Path, facts: VideoFacts) -> np.ndarray:
         pictures = list(_key_frames(path, every=max(1, facts.n_key_frames // _MAX_PICTURES)))
     except av.FFmpegError as error:
         raise RecordingError(f"{path}: a key frame cannot be decoded ({error.strerror}); {REEXPORT}") from None
-    n_frames = len(facts.frame_of_packet)
-    if len(pictures) < min(_MIN_PICTURES, n_frames):
-        wanted = np.unique(np.linspace(0, n_frames - 1, _MIN_PICTURES).round().astype(int))
+    if len(pictures) < min(_MIN_PICTURES, facts.n_frames):
+        wanted = np.unique(np.linspace(0, facts.n_frames - 1, _MIN_PICTURES).round().astype(int))
         pictures = [_thinned(frame) for frame in iterate_frames(path, wanted)]
     pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures])  # (P, 3)
     return np.stack([np.bincount(pixels[:, colour], minlength=_LEVELS) for colour in range(3)])

@@ -30,9 +30,17 @@ def nothing(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((n_rows, len(CHANNELS)), dtype=np.float32), np.zeros(n_rows, dtype=bool)
 
 
+def regular(n_rows: int, row_ms: int = 100) -> Timeline:
+    return frames_timeline(np.arange(n_rows), np.arange(n_rows) * row_ms * NS_PER_MS, 1000 // row_ms)
+
+
+def stretches_of_rows(action: np.ndarray, has_event: np.ndarray, luma: np.ndarray, min_rows: int) -> list[Stretch]:
+    return idle_stretches(action, has_event, luma, regular(len(luma)), idle_s=min_rows / 10)
+
+
 def test_a_still_episode_is_one_stretch():
-    assert idle_stretches(*nothing(5), pictures(*[80] * 5), min_rows=5) == [Stretch(0, 5)]
-    assert idle_stretches(*nothing(5), pictures(*[80] * 5), min_rows=6) == []
+    assert stretches_of_rows(*nothing(5), pictures(*[80] * 5), min_rows=5) == [Stretch(0, 5)]
+    assert stretches_of_rows(*nothing(5), pictures(*[80] * 5), min_rows=6) == []
 
 
 def test_events_held_keys_and_changes_end_a_stretch():
@@ -41,26 +49,26 @@ def test_events_held_keys_and_changes_end_a_stretch():
     action[9:11, CHANNEL_INDEX["key.w"]] = 1
     luma = pictures(*[80] * 15, *[100] * 5)
     expected = [Stretch(0, 4), Stretch(5, 9), Stretch(11, 15), Stretch(15, 20)]
-    assert idle_stretches(action, has_event, luma, min_rows=3) == expected
+    assert stretches_of_rows(action, has_event, luma, min_rows=3) == expected
 
 
 def test_where_the_mouse_rests_is_not_held():
     action, has_event = nothing(4)
     action[:, CHANNEL_INDEX["mouse.x"]] = 0.7
-    assert idle_stretches(action, has_event, pictures(*[80] * 4), min_rows=4) == [Stretch(0, 4)]
+    assert stretches_of_rows(action, has_event, pictures(*[80] * 4), min_rows=4) == [Stretch(0, 4)]
 
 
 def test_what_creeps_is_seen_against_the_first_picture():
     creeping = pictures(*(80 + 0.5 * i for i in range(28)))
-    assert idle_stretches(*nothing(28), creeping, min_rows=7) == [Stretch(i, i + 7) for i in range(0, 28, 7)]
-    assert idle_stretches(*nothing(28), creeping, min_rows=8) == []
+    assert stretches_of_rows(*nothing(28), creeping, min_rows=7) == [Stretch(i, i + 7) for i in range(0, 28, 7)]
+    assert stretches_of_rows(*nothing(28), creeping, min_rows=8) == []
 
 
 def test_kept_rows():
     stretches = [Stretch(2, 6), Stretch(6, 19)]
-    assert kept_rows(20, stretches, "keep", fps=5).all()
-    assert np.flatnonzero(kept_rows(20, stretches, "trim", fps=5)).tolist() == [0, 1, 2, 6, 19]
-    assert np.flatnonzero(kept_rows(20, stretches, "thin", fps=5)).tolist() == [0, 1, 2, 6, 11, 16, 19]
+    assert kept_rows(regular(20, row_ms=200), stretches, "keep").all()
+    assert np.flatnonzero(kept_rows(regular(20, row_ms=200), stretches, "trim")).tolist() == [0, 1, 2, 6, 19]
+    assert np.flatnonzero(kept_rows(regular(20, row_ms=200), stretches, "thin")).tolist() == [0, 1, 2, 6, 11, 16, 19]
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +116,14 @@ MOUSE_MODES = st.sampled_from(["absolute", "delta", "relative"])
 
 @settings(max_examples=150)
 @given(episodes(), MOUSE_MODES, st.sampled_from(["trim", "thin"]), st.integers(1, 4))
-def test_dropping_idle_rows_changes_no_label(events_of, episode, mouse, mode, min_rows):
+def test_dropping_idle_rows_changes_no_label(events_of, episode, mouse, mode, min_ms):
     start_ns, raw_events, luma = episode
     events = events_of(raw_events)
     event_ns = events.tick * NS_PER_MS
     timeline = frames_timeline(np.arange(len(start_ns)), start_ns, FPS)
     state, action = encode_actions(events, event_ns, timeline, CANVAS_PX, ActionSpace(mouse))
-    stretches = idle_stretches(action, rows_with_events(events, event_ns, timeline), luma, min_rows)
-    kept = kept_rows(len(timeline), stretches, mode, fps=3)
+    stretches = idle_stretches(action, rows_with_events(events, event_ns, timeline), luma, timeline, min_ms / 1000)
+    kept = kept_rows(timeline, stretches, mode)
     new_state, new_action = encode_actions(events, event_ns, stitched(timeline, kept), CANVAS_PX, ActionSpace(mouse))
     np.testing.assert_array_equal(new_action, action[kept])
     np.testing.assert_array_equal(new_state, state[kept])
@@ -123,14 +131,14 @@ def test_dropping_idle_rows_changes_no_label(events_of, episode, mouse, mode, mi
 
 @settings(max_examples=100)
 @given(episodes(), st.integers(1, 5))
-def test_stretches_hold_what_they_promise(events_of, episode, min_rows):
+def test_stretches_hold_what_they_promise(events_of, episode, min_ms):
     start_ns, raw_events, luma = episode
     events = events_of(raw_events)
     event_ns = events.tick * NS_PER_MS
     timeline = frames_timeline(np.arange(len(start_ns)), start_ns, FPS)
     _, action = encode_actions(events, event_ns, timeline, CANVAS_PX, ActionSpace())
     has_event = rows_with_events(events, event_ns, timeline)
-    stretches = idle_stretches(action, has_event, luma, min_rows)
+    stretches = idle_stretches(action, has_event, luma, timeline, min_ms / 1000)
     levels = luma[:, -1].astype(int) / STEPS_PER_LEVEL
 
     def is_idle(start: int, row: int) -> bool:
@@ -142,7 +150,7 @@ def test_stretches_hold_what_they_promise(events_of, episode, min_rows):
     for stretch in stretches:
         assert stretch.start_row >= stop
         stop = stretch.stop_row
-        assert stop - stretch.start_row >= min_rows
+        assert timeline.end_ns[stop - 1] - timeline.start_ns[stretch.start_row] >= min_ms * NS_PER_MS
         assert all(is_idle(stretch.start_row, row) for row in range(stretch.start_row, stop))
         assert stop == len(timeline) or not is_idle(stretch.start_row, stop), "it could be longer"
 
@@ -152,5 +160,15 @@ def test_the_shortest_stretch_is_given_in_seconds(events_of):
     timeline = frames_timeline(np.arange(30), (1 + np.arange(30)) * 100 * NS_PER_MS, FPS)
     state, action = encode_actions(events, events.tick, timeline, CANVAS_PX, ActionSpace())
     labels = Labels(timeline, state, action, CHANNELS, events.tick, FPS)
-    assert find_idle(labels, events, pictures(*[80] * 30), FPS, idle_s=3.0) == [Stretch(0, 30)]
-    assert find_idle(labels, events, pictures(*[80] * 30), FPS, idle_s=3.1) == []
+    assert find_idle(labels, events, pictures(*[80] * 30), idle_s=3.0) == [Stretch(0, 30)]
+    assert find_idle(labels, events, pictures(*[80] * 30), idle_s=3.1) == []
+
+
+def test_seconds_count_and_not_rows():
+    # Ten rows a second, then one that lasts four, then ten a second again.
+    starts_ms = np.array([*range(0, 1000, 100), *range(5000, 6000, 100)])
+    timeline = frames_timeline(np.arange(20), starts_ms * NS_PER_MS, FPS)
+    quiet, still = nothing(20), pictures(*[80] * 20)
+    assert idle_stretches(*quiet, still, timeline, idle_s=6.0) == [Stretch(0, 20)]
+    assert idle_stretches(*quiet, still, timeline, idle_s=6.1) == []
+    assert np.flatnonzero(kept_rows(timeline, [Stretch(0, 20)], "thin")).tolist() == [0, 10]

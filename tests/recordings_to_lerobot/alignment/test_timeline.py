@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordings_to_lerobot.alignment.timeline import frames_timeline, kept_frames, resampled_timeline, ticks_to_ns
+from recordings_to_lerobot.alignment.timeline import (
+    LIMIT_NS,
+    frames_timeline,
+    kept_frames,
+    resampled_timeline,
+    ticks_to_ns,
+)
 
 MS = 1_000_000
 
@@ -105,3 +111,19 @@ def test_ns_are_the_exact_time_rounded_down(ticks, qpc_freq, offset_ms):
     exact = [Fraction(tick * 10**9, qpc_freq) + offset_ms * MS for tick in ticks]
     if max(exact) < 2**62:
         assert ticks_to_ns(np.array(ticks), qpc_freq, offset_ms).tolist() == [t.__floor__() for t in exact]
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5),
+    st.one_of(st.sampled_from([1, 3, 1000, 10_000_000, 2**33, 2**33 + 1, 2**62, 2**70]), st.integers(1, 2**40)),
+    st.one_of(st.just(0.0), st.floats(-1e6, 1e6), st.floats(-1e20, 1e20)),
+)
+def test_times_are_exact_or_refused(ticks, freq, offset_ms):
+    exact = [tick * 10**9 // freq + round(offset_ms * 10**6) for tick in ticks]
+    if any(abs(ns) >= LIMIT_NS for ns in exact):
+        with pytest.raises(ValueError, match="more than a century"):
+            ticks_to_ns(np.array(ticks, dtype=np.int64), freq, offset_ms)
+    else:
+        times_ns = ticks_to_ns(np.array(ticks, dtype=np.int64), freq, offset_ms)
+        assert times_ns.dtype == np.int64 and times_ns.tolist() == exact

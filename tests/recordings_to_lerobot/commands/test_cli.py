@@ -65,7 +65,7 @@ def test_options_may_come_from_a_file_and_be_overridden(tmp_path, capsys):
     assert '"mouse": "absolute"' in records and '"resample": true' in records
 
 
-@pytest.mark.parametrize("task", ["open the door: then leave", "true", "[1]", 'it\'s "here" # now', "12"])
+@pytest.mark.parametrize("task", ["open the door: then leave", "true", "[1]", "play 🎮", 'it\'s "here" # now', "12"])
 def test_task_is_taken_literally(tmp_path, task, capsys):
     make_recording(tmp_path / "raw/e", task="")
     assert main(command(tmp_path, f"--task={task}")) == 0

@@ -20,6 +20,7 @@ from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.run import convert
 from recordings_to_lerobot.conversion.staging import Workplace
 from recordings_to_lerobot.dataset.records import read_records
+from recordings_to_lerobot.recordings.find import EPISODE_FILES
 from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.verification.dataset import verify
 from tests.recordings_to_lerobot import slow_oracle
@@ -422,6 +423,53 @@ def test_linked_root_stays_a_link(tmp_path):
     assert read_dataset(convert_folder(tmp_path)).num_episodes == 2
     assert (tmp_path / "out").is_symlink()
     assert [path.name for path in (tmp_path / "big disk").iterdir()] == ["out"]
+
+
+def test_folder_whose_name_is_not_utf8_is_left_out_alone(tmp_path):
+    make_recording(tmp_path / "raw/good")
+    os.mkdir(os.fsencode(tmp_path / "raw") + b"/caf\xe9")
+    for name in EPISODE_FILES:
+        os.link(tmp_path / "raw/good" / name, os.fsencode(tmp_path / "raw") + b"/caf\xe9/" + name.encode())
+    config = convert_folder(tmp_path)
+    assert read_dataset(config).num_episodes == 1
+    assert quarantine(config) == {"caf\\udce9": ["caf\\udce9: its name is not UTF-8; rename it"]}
+
+
+@pytest.mark.parametrize("fps", [1, 240, 1000])
+def test_any_rate_of_whole_frames_works(tmp_path, fps):
+    for name, n_frames in (("a", 30), ("b", 20)):
+        make_recording(tmp_path / "raw" / name, regular_ticks(n_frames, fps), fps=fps)
+    dataset = read_dataset(convert_folder(tmp_path))
+    assert dataset.fps == fps and picture_numbers(dataset) == [*range(30), *range(20)]
+
+
+def test_episode_without_events_is_data(tmp_path):
+    raw = make_recording(tmp_path / "raw/e", events=[])
+    config = convert_folder(tmp_path)
+    assert_equals_oracle(read_dataset(config), [raw])
+    findings = verify(config.input, config.root, workers=1)
+    assert findings.lines == [] and findings.passed["action"] == 4
+
+
+def test_folder_one_level_up_adds_only_what_is_new(tmp_path):
+    make_recording(tmp_path / "all/raw/a")
+    convert(ConvertConfig(input=tmp_path / "all/raw", repo_id="tests/converted", root=tmp_path / "out"))
+    up = ConvertConfig(input=tmp_path / "all", repo_id="tests/converted", root=tmp_path / "out")
+    summary = convert(up)
+    assert (len(summary.plan.entries), summary.plan.already_there) == (0, 1)
+    assert not (tmp_path / ".out.work").exists()
+    make_recording(tmp_path / "all/more/b", regular_ticks(5))
+    summary = convert(up)
+    assert (len(summary.plan.entries), summary.plan.already_there) == (1, 1)
+    assert read_dataset(up).num_episodes == 2
+
+
+def test_dataset_of_another_version_of_the_actions_is_left_as_it_is(tmp_path):
+    make_recording(tmp_path / "raw/a")
+    records = convert_folder(tmp_path).root / "meta/recordings.jsonl"
+    records.write_text(records.read_text().replace('"schema_version": 1', '"schema_version": 0'))
+    make_recording(tmp_path / "raw/b")
+    assert "its actions are those of version 0, and this converter writes version 1" in fails(tmp_path)
 
 
 def test_ten_years_of_uptime_do_not_overflow_the_clock(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS
 from recordings_to_lerobot.inspection.clock_offset import SHIFT_MS, OffsetEvidence, estimate_offset, gather_evidence
+from recordings_to_lerobot.inspection.picture_motion import picture_motion
 from recordings_to_lerobot.recordings.events import Events, read_events
 from recordings_to_lerobot.video.block_luma import GRID
 
@@ -74,7 +75,7 @@ class Play:
         read = self.read(events)
         event_ns = ((read.tick + late_ms) * NS_PER_MS).astype(np.int64)
         frame_ns = (self.frame_ms * NS_PER_MS).astype(np.int64)
-        return gather_evidence(read, event_ns, frame_ns, self.luma, CANVAS_PX)
+        return gather_evidence(read, event_ns, frame_ns, picture_motion(self.luma), CANVAS_PX)
 
 
 @pytest.mark.parametrize("late_ms", [-300, 0, 170])

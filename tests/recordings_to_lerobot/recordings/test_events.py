@@ -107,9 +107,16 @@ def test_events_are_sorted_on_request_and_the_moved_ones_counted(tmp_path):
     assert events.line.tolist() == [1, 3, 5, 2, 4]
 
 
-def test_file_of_blank_lines_holds_no_event(tmp_path):
-    with pytest.raises(RecordingError, match=r"events\.jsonl: holds no event; re-export"):
-        read(tmp_path, b"\n \n")
+@pytest.mark.parametrize("lines", [b"", b"\n \n"])
+def test_file_without_events_is_of_one_who_only_watched(tmp_path, lines):
+    events = read(tmp_path, lines)
+    assert len(events.tick) == len(events.x_px) == len(events.reordered) == 0
+
+
+@pytest.mark.parametrize("x", ["1e300", "-1e10", "2147483648"])
+def test_position_on_no_screen_is_refused(tmp_path, x):
+    with pytest.raises(RecordingError, match=r"events\.jsonl:1: `x` is .*2147483648"):
+        read(tmp_path, b'{"ts": 1, "kind": "mousemove", "x": %s, "y": 2}' % x.encode())
 
 
 EVENTS = st.lists(
@@ -117,7 +124,7 @@ EVENTS = st.lists(
         {
             "ts": st.integers(-(2**63), 2**63 - 1),
             "kind": st.sampled_from(["mousemove", "mouseclick"]),
-            "x": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**52), 2**52),
+            "x": st.floats(-(2**31), 2**31, exclude_max=True) | st.integers(-(2**31), 2**31 - 1),
             "y": st.floats(-1, 1),
         },
         optional={"buttons": st.integers(0, 255), "note": st.text()},

@@ -8,10 +8,15 @@ import pytest
 
 from recordings_to_lerobot.alignment.screen_change import CHANGE_LEVELS, largest_change
 from recordings_to_lerobot.recordings.validation import RecordingError
-from recordings_to_lerobot.video.block_luma import GRID, block_luma
+from recordings_to_lerobot.video.block_luma import GRID
+from recordings_to_lerobot.video.block_luma import block_luma as iterate_block_luma
 
 SIZE_PX = 192
 KEY_FRAME_EVERY = 10
+
+
+def block_luma(path: Path, frame_index: np.ndarray) -> np.ndarray:
+    return np.stack(list(iterate_block_luma(path, frame_index)))
 
 
 def write_video(path: Path, pictures: list[np.ndarray], crf: int, pix_fmt: str = "yuv420p") -> Path:

@@ -1,5 +1,6 @@
 import pickle
 import random
+import struct
 
 import av
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.video.decode import iterate_frames
 from recordings_to_lerobot.video.probe import check_video
+from recordings_to_lerobot.video.sample import sample_levels
 from tests.recordings_to_lerobot.raw_recordings import numbered_picture, write_video
 
 
@@ -121,3 +123,37 @@ def test_facts_of_a_long_video_are_small(tmp_path):
     facts = check_video(path, 1000)
     assert facts.delay_frames > 0
     assert len(pickle.dumps(facts)) < 1000
+
+
+def test_packets_that_an_edit_list_hides_are_neither_copied_nor_missed(tmp_path):
+    write_video(tmp_path / "whole.mp4", 12, options={"g": "4", "bf": "0", "sc_threshold": "0"})
+    path = tmp_path / "cut.mp4"
+    with (
+        av.open(tmp_path / "whole.mp4") as source,
+        av.open(path, "w", options={"avoid_negative_ts": "disabled"}) as cut,
+    ):
+        stream = cut.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                hidden = 5 * packet.duration
+                packet.stream, packet.pts, packet.dts = stream, packet.pts - hidden, packet.dts - hidden
+                cut.mux(packet)
+    facts = check_video(path, 7)
+    assert facts.n_frames == 7 < len(facts.frame_of_packet) and not facts.stands_alone
+    assert [number_shown(frame) for frame in iterate_frames(path, np.arange(7))] == list(range(5, 12))
+    assert sample_levels(path, facts).sum(axis=1).min() > 0
+
+
+def test_rotated_and_upright_videos_do_not_share_a_file(tmp_path):
+    facts = []
+    for name in ("upright", "rotated"):
+        path = tmp_path / f"{name}.mp4"
+        write_video(path, 4)
+        if name == "rotated":
+            content = bytearray(path.read_bytes())
+            matrix = content.index(b"tkhd") + 4 + 40  # ISO/IEC 14496-12 §8.3.2
+            quarter = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+            content[matrix : matrix + 36] = struct.pack(">9i", *quarter)
+            path.write_bytes(content)
+        facts.append(check_video(path, 4))
+    assert facts[0].parameters != facts[1].parameters
