@@ -3,8 +3,8 @@
     python benchmarks/expert.py [--device cuda --compile]
 
 "Once" is what the policy does: context and modulations of all times before the loop. "Recomputed" projects the context
-and modulates one time at every step. With `--compile` both ask a compiled velocity. They alternate in one process. Prints
-one JSON line: medians in milliseconds, and `over_recomputed`, the median ratio.
+and modulates one time at every step. With `--compile` both ask a compiled velocity. They alternate in one process. It
+prints one JSON line: medians in milliseconds, and `over_recomputed`, the median ratio.
 """
 
 import argparse

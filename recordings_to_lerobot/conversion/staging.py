@@ -49,6 +49,8 @@ class Workplace:
             shutil.rmtree(self._replaced, ignore_errors=True)
             shutil.rmtree(self.draft, ignore_errors=True)
             yield
+            # Done, so nothing is left to go on with, whatever an earlier run has left.
+            self._clear()
         except OSError as error:
             # A full disk, above all; what fails to write seldom knows where.
             raise RecordingError(
@@ -84,11 +86,10 @@ class Workplace:
                 shutil.copytree(self._root / name, self.draft / name, copy_function=_link_or_copy)
 
     def publish_draft(self) -> None:
-        """Puts the draft in the dataset's place, and throws away what is left of the work."""
+        """Puts the draft in the dataset's place."""
         if self._root.exists():
             os.rename(self._root, self._replaced)
         os.rename(self.draft, self._root)
-        self._clear()
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -10,7 +10,7 @@ HERE = Path(__file__).parents[1]
 
 def run(script: str, *options: str) -> dict:
     result = subprocess.run([sys.executable, HERE / script, *options], capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     return json.loads(result.stdout)
 
 

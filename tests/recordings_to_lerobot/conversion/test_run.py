@@ -396,6 +396,16 @@ def test_finished_conversion_keeps_others_out_of_its_work_folder_until_it_has_cl
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
+def test_what_a_killed_clean_up_has_left_is_cleaned_up_by_the_next_run(tmp_path):
+    make_recording(tmp_path / "raw/e")
+    convert_folder(tmp_path)
+    (tmp_path / ".out.work").mkdir()
+    for name in ("e.entry", "e.episode"):
+        (tmp_path / ".out.work" / name).touch()
+    convert_folder(tmp_path)
+    assert not (tmp_path / ".out.work").exists()
+
+
 def test_process_that_comes_while_another_cleans_up_keeps_its_work_folder(tmp_path, monkeypatch):
     first, second = Workplace(tmp_path / "out"), Workplace(tmp_path / "out")
     with contextlib.ExitStack() as stack:
