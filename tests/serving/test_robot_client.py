@@ -102,7 +102,8 @@ def test_lerobots_client_performs_every_label(engine, threshold):
         client.control_loop_action = lambda verbose: (perform(verbose), labels.append(client.latest_action))
         play(client, actions=30)
     assert len(client.robot.performed) >= 30
-    assert labels == list(range(1, len(labels) + 1))
+    # LeRobot's client performs a label twice when a chunk arrives between taking an action and noting its label.
+    assert labels == sorted(labels) and set(labels) == set(range(1, labels[-1] + 1))
 
 
 def test_our_client_goes_on_when_the_server_is_back(engine):
