@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lerobot.configs.video import RGBEncoderConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from lerobot_qwenvla.features.precompute import precompute_features
@@ -26,7 +27,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> LeRobotDataset:
     vector = {"dtype": "float32", "shape": (len(NAMES),), "names": NAMES}
     screen = {"dtype": "video", "shape": (IMAGE_PX, IMAGE_PX, 3), "names": ["height", "width", "channels"]}
     features = {"observation.images.screen": screen, "observation.state": vector, "action": vector}
-    written = LeRobotDataset.create("tests/training", fps=10, features=features, root=folder / "pictures")
+    encoder = RGBEncoderConfig(vcodec="h264")
+    root = folder / "pictures"
+    written = LeRobotDataset.create("tests/training", fps=10, features=features, root=root, rgb_encoder=encoder)
     rng = np.random.default_rng(0)
     for _ in range(4):
         for _ in range(8):
@@ -37,7 +40,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> LeRobotDataset:
             )
         written.save_episode()
     written.finalize()
-    return LeRobotDataset("tests/training", root=folder / "pictures", video_backend="pyav")
+    return LeRobotDataset("tests/training", root=root, video_backend="pyav")
 
 
 @pytest.fixture(scope="session")
