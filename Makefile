@@ -20,9 +20,10 @@ test: setup
 lint: setup
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 
+# Compiled once here: where Python may not write bytecode, every command else compiles PyTorch and LeRobot again.
 $(VENV)/.installed: pyproject.toml requirements.lock $(filter .uv/bin/uv,$(UV))
 	$(UV) venv --quiet --allow-existing --python 3.12 $(VENV)
-	$(UV) pip install --python $(PYTHON) --constraint requirements.lock --editable ".[test]"
+	$(UV) pip install --compile-bytecode --python $(PYTHON) --constraint requirements.lock --editable ".[test]"
 	$(PYTHON) lerobot_qwenvla/miniworld/system_packages.py --install
 	touch $@
 

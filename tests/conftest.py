@@ -10,9 +10,7 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 # Several test processes share the cores; threads of each on top of that get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import json
-import subprocess
-import sys
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from tests.forks import Forks
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("any-machine", deadline=None)
@@ -43,35 +43,10 @@ def ordinary_priority() -> Iterator[None]:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-class Forks:
-    """Commands as forks of one process that has imported LeRobot, which takes longer than all they do."""
-
-    def __init__(self) -> None:
-        program = Path(__file__).with_name("forked_commands.py")
-        self.server = subprocess.Popen(
-            [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def start(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> int:
-        """Its process."""
-        return self._ask(command=[str(word) for word in command], log=str(log), environment=environment or {})
-
-    def wait(self, process: int) -> int:
-        """Its exit code."""
-        return self._ask(wait=process)
-
-    def _ask(self, **request: object) -> int:
-        self.server.stdin.write(json.dumps(request) + "\n")
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline())
-
-
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
-    forks = Forks()
-    yield forks
-    forks.server.stdin.close()
-    forks.server.wait(10)
+    with contextlib.closing(Forks()) as forks:
+        yield forks
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Runs commands in forks of one process that has imported what they all import: most of what they do in a test.
 
-Reads JSON lines from stdin. {"command", "log", "environment"} starts one and answers with its process's id; {"wait"}
-with such an id answers with its exit code.
+Reads JSON lines from stdin. {"command", "log", "environment", "folder"} starts one and answers with its process's id;
+{"wait"} with such an id answers with its exit code.
 """
 
 import json
@@ -37,11 +37,12 @@ def main() -> None:
             return
 
 
-def call(command: list[str], log: str, environment: dict[str, str]) -> None:
+def call(command: list[str], log: str, environment: dict[str, str], folder: str) -> None:
     log_file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log_file, sys.stdout.fileno())
     os.dup2(log_file, sys.stderr.fileno())
     os.environ |= environment
+    os.chdir(folder)
     program, *arguments = command
     if program == sys.executable:
         dash_m, module, *arguments = arguments

@@ -1,6 +1,7 @@
 """A server in a thread, and a client that does what LeRobot's does, one call at a time."""
 
 import asyncio
+import functools
 import pickle
 import re
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,40 +28,28 @@ EMPTY = services_pb2.Empty()
 TIMEOUT_S = 30
 
 
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """One for all servers of this process: gRPC's poller crashes at random where event loops come and go."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
+
+
 @contextmanager
 def running(engine: Engine, path: str = "checkpoint", **options: Any) -> Iterator[str]:
-    """A server of its own in a thread; its address."""
-    started, addresses, problem = threading.Event(), [], []
-    handle: dict[str, Any] = {}
-
-    def run() -> None:
-        async def main() -> None:
-            handle.update(loop=asyncio.get_running_loop(), stop=asyncio.Event())
-
-            def ready(port: int) -> None:
-                addresses.append(f"127.0.0.1:{port}")
-                started.set()
-
-            await server.serve(engine, PolicyServerConfig(**{"port": 0, **options}), path, handle["stop"], ready)
-
-        try:
-            asyncio.run(main())
-        except BaseException as error:
-            problem.append(error)
-        finally:
-            started.set()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    started.wait(TIMEOUT_S)
+    """A server of its own in another thread; its address."""
+    port, stop = Future(), asyncio.Event()
+    config = PolicyServerConfig(**{"port": 0, **options})
+    served = asyncio.run_coroutine_threadsafe(server.serve(engine, config, path, stop, port.set_result), _loop())
     try:
-        if problem:
-            raise problem[0]
-        yield addresses[0]
+        wait([port, served], TIMEOUT_S, FIRST_COMPLETED)
+        if served.done():
+            served.result()
+        yield f"127.0.0.1:{port.result(0)}"
     finally:
-        if not problem:
-            handle["loop"].call_soon_threadsafe(handle["stop"].set)
-        thread.join(TIMEOUT_S)
+        _loop().call_soon_threadsafe(stop.set)
+        wait([served], TIMEOUT_S)
 
 
 def start_server(checkpoint: Path, *options: str) -> tuple[subprocess.Popen, str]:

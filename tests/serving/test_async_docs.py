@@ -4,73 +4,48 @@ The page calls them sh, as tests/test_docs.py would wait for a server to end.
 """
 
 import json
+import os
 import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lerobot_qwenvla.serving.status import StatusConfig, status
+from tests.forks import Running
 from tests.serving.small_policy import save_policy
 
 PAGE = Path(__file__).parents[2] / "docs" / "async.md"
-MODULES = {
-    "qwenvla-policy-server": "server",
-    "qwenvla-policy-server-status": "status",
-    "qwenvla-robot-client": "robot_client",
-}
-START_S = 300
+POLL_S = 0.5
 
 
 @pytest.fixture
-def terminal(tmp_path) -> Callable[[str], subprocess.Popen]:
+def terminal(forks, tmp_path) -> Callable[[str], Running]:
     """Runs a command of the page in its folder; what it still runs in the end is ended."""
     running = []
 
-    def run(command: str) -> subprocess.Popen:
+    def run(command: str) -> Running:
         program, *arguments = shlex.split(command)
-        if program in MODULES:
-            arguments = ["-m", f"lerobot_qwenvla.serving.{MODULES[program]}", *arguments]
-        interpreter = sys.executable if program == "python" or program in MODULES else program
-        process = subprocess.Popen(
-            [interpreter, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        running.append(process)
-        return process
+        program = sys.executable if program == "python" else program
+        log = tmp_path / f"{len(running)}.log"
+        running.append(forks.start([program, *arguments], log, folder=tmp_path))
+        return running[-1]
 
     yield run
-    for process in running:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    for command in running:
+        if command.runs():
+            command.kill()
 
 
-def wait_for_decisions(config: StatusConfig, client: subprocess.Popen) -> dict:
-    until_s = time.monotonic() + START_S
-    while (got := json.loads(status(config)))["decisions"] < 3:
-        assert client.poll() is None, client.communicate()[0]
-        assert time.monotonic() < until_s
-        time.sleep(0.1)
-    return got
-
-
-def wait_until_it_serves(server: subprocess.Popen) -> None:
-    lines = []
-    while "Serving" not in (line := server.stdout.readline()):
-        lines.append(line)
-        assert line, lines
-
-
-def end(process: subprocess.Popen, number: int) -> None:
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=START_S)
-    assert process.returncode in (0, 1, -number), output
+def decisions(config: StatusConfig) -> int:
+    """Made by a server that a client plays with."""
+    got = json.loads(status(config))
+    return got["decisions"] if got["sessions"] == 1 else 0
 
 
 def test_servers_and_clients(terminal, tmp_path):
@@ -88,21 +63,24 @@ def test_servers_and_clients(terminal, tmp_path):
     save_policy(tmp_path / "outputs/train/demo/checkpoints/last/pretrained_model", picture_px=64)
 
     server = terminal(f"{serve} --port={port}")
-    wait_until_it_serves(server)
+    server.wait_for_log("Serving")
     client = terminal(stock_client)
     plain = StatusConfig(f"127.0.0.1:{port}")
-    assert wait_for_decisions(plain, client)["sessions"] == 1
+    client.wait_for(lambda: decisions(plain) >= 3, POLL_S)
     asked = terminal(f"{ask} --server_address=127.0.0.1:{port}")
-    assert json.loads(asked.communicate(timeout=START_S)[0].splitlines()[-1])["decisions"] >= 3
-    end(client, signal.SIGKILL)  # LeRobot's client may take minutes to end by itself
-    end(server, signal.SIGTERM)
+    assert json.loads(asked.wait().splitlines()[-1])["decisions"] >= 3
+    client.kill()  # LeRobot's client may take minutes to end by itself
+    os.kill(server.process, signal.SIGTERM)
+    server.wait()
 
     for command in (certificate, token):
         subprocess.run(["bash", "-euc", command], cwd=tmp_path, check=True, capture_output=True)
     server = terminal(f"{serve_safely} --port={port}")
-    wait_until_it_serves(server)
+    server.wait_for_log("Serving")
     client = terminal(our_client)
     safe = StatusConfig(f"localhost:{port}", tmp_path / "certificate.pem", tmp_path / "token")
-    assert wait_for_decisions(safe, client)["sessions"] == 1
-    end(client, signal.SIGTERM)
-    end(server, signal.SIGTERM)
+    client.wait_for(lambda: decisions(safe) >= 3, POLL_S)
+    os.kill(client.process, signal.SIGTERM)
+    client.wait()
+    os.kill(server.process, signal.SIGTERM)
+    server.wait()

@@ -1,13 +1,8 @@
 """A small dataset that leaves episodes for validation, and training commands on it in processes of their own."""
 
-import os
-import signal
 import socket
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +10,7 @@ from lerobot.configs.video import RGBEncoderConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from lerobot_qwenvla.features.precompute import precompute_features
+from tests.forks import Running
 
 IMAGE_PX = 64
 NAMES = ["mouse.x", "mouse.y", "button.left", "key.w"]
@@ -72,30 +68,6 @@ def train_arguments(dataset: LeRobotDataset, backbone_dir: Path) -> Callable[...
     return arguments
 
 
-@dataclass(frozen=True)
-class Running:
-    forks: Any
-    process: int
-    log: Path
-
-    def wait(self) -> str:
-        """Its log, when it has ended well."""
-        exit_code = self.forks.wait(self.process)
-        assert exit_code == 0, self.read()
-        return self.read()
-
-    def kill_when_logged(self, text: str) -> None:
-        """Ends it with SIGKILL as soon as its log has this."""
-        while text not in self.read():
-            assert "Error" not in self.read(), self.read()
-            time.sleep(0.005)
-        os.kill(self.process, signal.SIGKILL)
-        assert self.forks.wait(self.process) == -signal.SIGKILL
-
-    def read(self) -> str:
-        return self.log.read_text(errors="replace")
-
-
 @pytest.fixture(scope="session")
 def start(forks, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Running]:
     """Starts a command: its words, and what its environment has besides this one's."""
@@ -103,8 +75,7 @@ def start(forks, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Runn
 
     def start(*command: str, environment: dict[str, str] | None = None) -> Running:
         log = folder / f"{len(list(folder.iterdir()))}.log"
-        log.touch()
-        return Running(forks, forks.start(list(command), log, environment), log)
+        return forks.start(list(command), log, environment)
 
     return start
 

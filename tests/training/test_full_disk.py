@@ -1,5 +1,4 @@
 import resource
-import time
 
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 
@@ -7,11 +6,9 @@ from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 def test_a_disk_that_fills_up_at_a_checkpoint_loses_no_earlier_one(start, train_arguments, tmp_path):
     run = tmp_path / "run"
     training = start("qwenvla-train", *train_arguments(run))
-    while "step:5 " not in training.read():
-        time.sleep(0.005)
+    training.wait_for_log("step:5 ")
     resource.prlimit(training.process, resource.RLIMIT_FSIZE, (100_000, 100_000))  # less than a checkpoint has
-    assert training.forks.wait(training.process) == 1
-    assert "qwenvla-train: a checkpoint could not be written: " in training.read()
+    assert "qwenvla-train: a checkpoint could not be written: " in training.wait(exit_code=1)
     assert "make room and go on with --resume=true" in training.read()
     last = run / "checkpoints" / "last"
     assert last.resolve().name == "000004"

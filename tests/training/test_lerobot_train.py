@@ -29,7 +29,9 @@ def uninterrupted(start, train_arguments, tmp_path_factory):
 
 def test_a_killed_run_goes_on_with_the_losses_of_an_uninterrupted_one(start, train_arguments, tmp_path, uninterrupted):
     output_dir, done = tmp_path / "run", 4  # of the six batches of an epoch; after it, qwenvla-train resumes exactly
-    start("lerobot-train", *train_arguments(output_dir)).kill_when_logged("step:6 ")
+    killed = start("lerobot-train", *train_arguments(output_dir))
+    killed.wait_for_log("step:6 ")
+    killed.kill()
     config = output_dir / "checkpoints" / f"{done:06}" / "pretrained_model" / "train_config.json"
     log = start("lerobot-train", f"--config_path={config}", "--resume=true").wait()
     expected, expected_dir = uninterrupted
