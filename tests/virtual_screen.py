@@ -1,6 +1,7 @@
 """A screen that nobody sees, with a mouse and a keyboard that nobody holds, and a game in a window of it."""
 
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -32,6 +33,11 @@ class Screen:
             self.display = f":{pipe.readline().strip()}"
 
     def close(self):
+        # For pynput the end of its display is an error; listeners that were stopped end with the next event.
+        gc.collect()
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.do("mousemove_relative 1 1 key Shift_L")
+        time.sleep(0.2)
         self._server.terminate()
         self._server.wait()
 
