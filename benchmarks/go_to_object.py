@@ -2,7 +2,7 @@
 
     python benchmarks/go_to_object.py [--seeds 1000 1001 1002]
 
-Records 800 episodes, trains on them once per seed, and plays 100 episodes of each variation on seeds that were never
+Records 1,600 episodes, trains on them once per seed, and plays 100 episodes of each variation on seeds that were never
 recorded. Prints one JSON line: successes with 95 % intervals, of every training seed, beside the scripted player, which
 knows its goal, and random actions. What was done before is not done again.
 """
@@ -23,7 +23,7 @@ OPTIONS = DemoConfig(
     output_dir=Path("outputs/go-to-object"),
     train_config=Path("configs/go_to_object.yaml"),
     task="GoToObject",
-    episodes=800,
+    episodes=1600,
     eval_episodes=100,
 )
 

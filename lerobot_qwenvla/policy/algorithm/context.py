@@ -37,13 +37,15 @@ class InstructionPooling(nn.Module):
         self.norm = nn.LayerNorm(feature_width)
         self.score = nn.Linear(feature_width, heads)
         self.project = nn.Linear(feature_width, width)
+        # "red" and "ball" are more than their sum: a red ball is neither another red thing nor another ball.
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, words: Tensor) -> Tensor:  # (B, L, D) → (B, W)
         tokens = self.norm(words.float())  # frozen features come in the type they are kept in
         is_padding = (words == 0).all(-1, keepdim=True)  # (B, L, 1)
         attention = self.score(tokens).masked_fill(is_padding, -torch.inf).softmax(dim=1)  # (B, L, H)
         values = self.project(tokens).unflatten(-1, (attention.shape[-1], -1))  # (B, L, H, W/H)
-        return (attention[..., None] * values).sum(1).flatten(1)
+        return self.mlp((attention[..., None] * values).sum(1).flatten(1))
 
 
 class CameraProjector(nn.Module):
@@ -56,8 +58,9 @@ class CameraProjector(nn.Module):
         super().__init__()
         self.grid = grid
         self.norm = nn.LayerNorm(feature_width)
-        self.project = nn.Linear(feature_width, width)
-        self.film = nn.Linear(width, 2 * width)
+        # Twice: after the first, a token can say what is red and what is a ball, after the second what is both.
+        self.project = nn.ModuleList((nn.Linear(feature_width, width), nn.Linear(width, width)))
+        self.film = nn.ModuleList(nn.Linear(width, 2 * width) for _ in self.project)
         self.pool = TokenPooling(width, learned=pooling == "learned") if pooling != "none" else None
         rows, columns = (-(-side // POOL_STRIDE) for side in grid) if self.pool else grid
         self.frame_embedding = nn.Parameter(torch.randn(frames, 1, width) * 0.02)
@@ -65,8 +68,10 @@ class CameraProjector(nn.Module):
 
     def forward(self, features: Tensor, instruction: Tensor) -> Tensor:
         """features (B, F, T, D), instruction (B, W) → (B, F, T', W)"""
-        scale, shift = self.film(instruction)[:, None, None].chunk(2, dim=-1)  # (B, 1, 1, W)
-        tokens = F.gelu(self.project(self.norm(features.float())) * (1 + scale) + shift)
+        tokens = self.norm(features.float())
+        for project, film in zip(self.project, self.film, strict=True):
+            scale, shift = film(instruction)[:, None, None].chunk(2, dim=-1)  # (B, 1, 1, W)
+            tokens = F.gelu(project(tokens) * (1 + scale) + shift)
         if self.pool:
             tokens = self.pool(tokens, self.grid)
         return tokens + self.frame_embedding + self.token_embedding

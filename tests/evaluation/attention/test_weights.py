@@ -51,11 +51,11 @@ def test_a_token_that_all_queries_ask_for_gets_all_the_attention(policy, batch):
     with overhear([layer.key_value]) as heard:
         attend(policy, batch)
     [(_, keys_values)] = heard[layer.key_value]
-    keys = keys_values.chunk(2, dim=-1)[0]  # (B, S, D)
+    keys = keys_values.chunk(2, dim=-1)[0][0].unflatten(-1, (layer.heads, -1)).transpose(0, 1)  # (H, S, D/H)
     with torch.no_grad():
         layer.query.weight.zero_()
-        # What tells the third token of the first observation apart from the mean of all.
-        layer.query.bias.copy_(1e4 * (keys[0, 2] - keys[0].mean(0)))
+        # What the third token of the first observation answers with 1e4, and all others with 0.
+        layer.query.bias.copy_(1e4 * torch.linalg.pinv(keys)[..., 2].flatten())
         shares = attend(policy, batch)
         for parameter, old in zip((layer.query.weight, layer.query.bias), saved, strict=True):
             parameter.copy_(old)
@@ -80,4 +80,5 @@ def test_word_shares_are_those_of_the_pooling(policy):
     shares = word_shares(words, heard[pooling.score][0][1])  # (B, H, L)
     assert (shares[1, :, 4:] == 0).all()
     values = heard[pooling.project][0][1].unflatten(-1, (shares.shape[1], -1))  # (B, L, H, W/H)
-    torch.testing.assert_close(torch.einsum("bhl,blhw->bhw", shares, values).flatten(1), pooled)
+    heads = torch.einsum("bhl,blhw->bhw", shares, values).flatten(1)
+    torch.testing.assert_close(pooling.mlp(heads), pooled)

@@ -82,4 +82,4 @@ def test_heads_can_listen_to_words_of_their_own():
         pooling.score.weight.copy_(100 * pooling.norm(words)[0, [0, 2]])
         pooling.score.bias.zero_()
     heard = pooling.project(pooling.norm(words))[0]  # (L, W)
-    torch.testing.assert_close(pooling(words)[0], torch.cat([heard[0, :2], heard[2, 2:]]))
+    torch.testing.assert_close(pooling(words)[0], pooling.mlp(torch.cat([heard[0, :2], heard[2, 2:]])))
