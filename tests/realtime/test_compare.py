@@ -1,13 +1,17 @@
 """The whole comparison: Miniworld in its process, LeRobot's engines and client, our server, an untrained policy."""
 
 import json
+import re
+import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
 from lerobot_qwenvla.realtime import compare
 from tests.serving.small_policy import save_policy
 
+PAGE = Path(__file__).parents[2] / "docs" / "async.md"
 WAYS = ["sync", "async 0.5", "rtc"]
 
 
@@ -22,8 +26,10 @@ def run(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # LeRobot's client writes logs where it is started
 
     def run(*options: str) -> dict:
-        settings = ["--canvas=64", "--fps=60", "--episodes=1", "--thresholds=[0.5]", "--output_dir=out"]
-        monkeypatch.setattr(sys, "argv", ["compare", f"--policy.path={checkpoint}", *settings, *options])
+        [documented] = re.findall(r"^(qwenvla-compare-realtime .*)$", PAGE.read_text(encoding="utf-8"), flags=re.M)
+        program, _, *settings = shlex.split(documented)
+        quick = ["--canvas=64", "--fps=60", "--episodes=1", "--thresholds=[0.5]", "--output_dir=out"]
+        monkeypatch.setattr(sys, "argv", [program, f"--policy.path={checkpoint}", *settings, *quick, *options])
         compare.main()
         return json.loads((tmp_path / "out/comparison.json").read_text())
 

@@ -59,7 +59,7 @@ def test_servers_and_clients(terminal, tmp_path):
         .replace("8080", str(port))
     )
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, flags=re.M | re.S)
-    [serve], [stock_client], [ask], [certificate, token, serve_safely], [our_client] = map(str.splitlines, blocks)
+    [serve], [stock_client], [ask], [certificate, token, serve_safely], [our_client], _ = map(str.splitlines, blocks)
     save_policy(tmp_path / "outputs/train/demo/checkpoints/last/pretrained_model", picture_px=64)
 
     server = terminal(f"{serve} --port={port}")
