@@ -1,5 +1,6 @@
 """Runs the work on many episodes in several processes, and survives the death of any of them."""
 
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -22,10 +23,14 @@ def run_in_processes[Item, Result](
     """Yields each item with what `work` returned for it, or the RecordingError it raised, as they finish.
 
     Damaged input may take a decoder, and with it the process, down. Then the items that were in flight get a process
-    each, so that only the one to blame is lost, and the rest goes on as before.
+    each, so that only the one to blame is lost, and the rest goes on as before. With 0 workers it is this process.
     """
-    if workers is not None and workers < 1:
-        raise RecordingError(f"--workers={workers}: give at least 1, or leave it out")
+    if workers is not None and workers < 0:
+        raise RecordingError(f"--workers={workers}: give at least 0, or leave it out")
+    if workers == 0:
+        for item in items:
+            yield item, _result(functools.partial(work, item))
+        return
     workers = min(workers or os.cpu_count() or 1, len(items), _MAX_WORKERS)
     waiting = deque(items)
     while waiting:
@@ -54,16 +59,20 @@ def _run_pool[Item, Result](
                     in_flight[pool.submit(work, waiting[0])] = waiting[0]
                     waiting.popleft()
                 for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
-                    try:
-                        result = future.result()
-                    except RecordingError as error:
-                        result = error
+                    result = _result(future.result)
                     yield in_flight.pop(future), result
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
             raise
+
+
+def _result[Result](compute: Callable[[], Result]) -> Result | RecordingError:
+    try:
+        return compute()
+    except RecordingError as error:
+        return error
 
 
 def _context() -> multiprocessing.context.BaseContext:

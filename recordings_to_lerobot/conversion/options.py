@@ -34,12 +34,15 @@ class ConvertConfig(LabelOptions):
     video: VideoMode = "auto"
     # Size of the pictures, as 384x384, each scaled on its own axis; as they were recorded if not given
     size: str | None = None
+    # YAML file of the rate, size, video format and mouse scale of all datasets that are to be merged; a dry run over
+    # a sample writes it
+    layout: Path | None = None
     # Shares of episodes by split, as {train: 0.8, val: 0.1, test: 0.1}; all episodes of a `session` in
     # meta.json stay together
     splits: dict[str, float] = field(default_factory=dict)
     # Decides which episodes go to which split
     seed: int = 0
-    # How many processes work on episodes at a time; as many as there are cores if not given
+    # How many processes work on episodes at a time; as many as there are cores if not given, 0: none but this one
     workers: int | None = None
     # Refuse to write a dataset if any episode cannot be converted, instead of leaving those out
     strict: bool = False
@@ -50,6 +53,7 @@ class ConvertConfig(LabelOptions):
         # Shells leave the tilde alone behind an equals sign.
         self.input = self.input.expanduser()
         self.root = self.root and self.root.expanduser()
+        self.layout = self.layout and self.layout.expanduser()
         if self.size is not None and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", self.size):
             raise RecordingError(f"--size={self.size}: give width and height in pixels, as 384x384")
         self.keys = self.keys and self.keys.expanduser()

@@ -41,9 +41,20 @@ class Plan:
         self.entry_of.pop(folder, None)
 
     def check(self, strict: bool) -> None:
-        """Raises RecordingError if nothing is left, or with `strict` if anything was left out."""
-        if self.problems and (strict or (not self.entry_of and not self.already_there)):
-            raise RecordingError(*(problem for problems in self.problems.values() for problem in problems))
+        """Raises NothingLeftError if nothing is left, and RecordingError, with `strict`, if anything was left out."""
+        problems = [problem for problems in self.problems.values() for problem in problems]
+        if problems and strict:
+            raise RecordingError(*problems)
+        if problems and not self.entry_of and not self.already_there:
+            raise NothingLeftError(self, *problems)
+
+
+class NothingLeftError(RecordingError):
+    """None of the recordings can be converted."""
+
+    def __init__(self, plan: Plan, *problems: str):
+        super().__init__(*problems)
+        self.plan = plan
 
 
 def common_layout(entries: Iterable[PlanEntry]) -> tuple[int, tuple[int, int]]:

@@ -22,6 +22,7 @@ from recordings_to_lerobot.conversion.plan import Plan, choose_format, common_la
 from recordings_to_lerobot.conversion.plan_entry import PlanEntry
 from recordings_to_lerobot.conversion.staging import Workplace
 from recordings_to_lerobot.dataset.existing import ExistingDataset, read_existing
+from recordings_to_lerobot.dataset.layout import Layout, read_layout, write_layout
 from recordings_to_lerobot.dataset.names import QUARANTINE_FILE
 from recordings_to_lerobot.dataset.records import read_json_lines, write_json_lines
 from recordings_to_lerobot.dataset.splits import assign_splits, check_shares, ranges
@@ -50,11 +51,19 @@ def convert(config: ConvertConfig) -> ConvertSummary:
     Raises:
         RecordingError: A setting is wrong, nothing can be converted, or with `strict` not everything can.
     """
+    return convert_shard(config, find_recordings(config.input, config.format))
+
+
+def convert_shard(config: ConvertConfig, folders: Sequence[Path]) -> ConvertSummary:
+    """As `convert`, but only the recordings in these of the folders below `config.input`.
+
+    Raises:
+        RecordingError: As `convert`.
+    """
     started_s = time.monotonic()
     root = _output_root(config)
     check_shares(config.splits)
     key_codes = read_key_codes(config.keys) if config.keys else KEY_CODES
-    folders = find_recordings(config.input, config.format)
     check_options(config)
     recorded_options = _recorded_options(config, key_codes)
     place = Workplace(root)
@@ -67,10 +76,13 @@ def convert(config: ConvertConfig) -> ConvertSummary:
             stack.enter_context(place.occupy())
             work = place.folder
         existing = read_existing(root, recorded_options)
+        layout = _layout(config, existing)
         memory = DigestMemory(root)
-        plan = _make_plan(folders, config, key_codes, existing, work, memory)
+        plan = _make_plan(folders, config, key_codes, existing, layout, work, memory)
         plan.check(config.strict)
-        config = replace(config, mouse_scale=_mouse_scale(config, plan, existing))
+        config = replace(config, mouse_scale=_mouse_scale(config, plan, layout))
+        if config.dry_run and config.layout and not layout:
+            write_layout(config.layout, _found_layout(plan, config))
         if existing and plan.entries and (config.splits or existing.has_splits):
             raise RecordingError(
                 f"{root}: exists, and adding episodes would break the ranges of its splits; give another --root to "
@@ -80,17 +92,37 @@ def convert(config: ConvertConfig) -> ConvertSummary:
             _encode_and_write(plan, config, key_codes, existing, place, memory)
             read_ms = _measure_read_ms(config.repo_id, root)
         if not config.dry_run and not plan.entries:
-            _write_quarantine(root, plan, config)
+            write_quarantine(root, plan, config)
             memory.save(root)
         if not existing:
             splits = sorted(_splits(plan.entries, config), key=_rank(config))
     return ConvertSummary(root, plan, ranges(splits), config.mouse_scale, read_ms, time.monotonic() - started_s)
 
 
-def _mouse_scale(config: ConvertConfig, plan: Plan, existing: ExistingDataset | None) -> float | None:
+def _layout(config: ConvertConfig, existing: ExistingDataset | None) -> Layout | None:
+    """What the episodes must agree with; None if it is theirs to say."""
+    if not config.layout or (config.dry_run and not config.layout.exists()):
+        return existing.layout if existing else None
+    given = read_layout(config.layout)
+    if existing and existing.layout != given:
+        raise RecordingError(
+            f"{config.layout}: the dataset at --root has {existing.layout}, this is {given}; give another --root to "
+            "convert everything again"
+        )
+    return given
+
+
+def _found_layout(plan: Plan, config: ConvertConfig) -> Layout:
+    """That of the recordings."""
+    fps, size_px = common_layout(plan.entries)
+    video = plan.video_format
+    return Layout(fps, *size_px, video and video.codec, video and video.pix_fmt, config.mouse_scale)
+
+
+def _mouse_scale(config: ConvertConfig, plan: Plan, layout: Layout | None) -> float | None:
     """The counts of a captured mouse that make 1, with --mouse=relative."""
-    if config.mouse_scale is None and existing:
-        return existing.mouse_scale
+    if config.mouse_scale is None and layout:
+        return layout.mouse_scale
     if config.mouse_scale is None and config.mouse == "relative":
         return measured_scale(entry.moves for entry in plan.entries if entry.moves is not None)
     return config.mouse_scale
@@ -101,6 +133,7 @@ def _make_plan(
     config: ConvertConfig,
     key_codes: KeyCodes,
     existing: ExistingDataset | None,
+    layout: Layout | None,
     work: Path,
     memory: DigestMemory,
 ) -> Plan:
@@ -136,11 +169,11 @@ def _make_plan(
     plan.problems = {folder: plan.problems[folder] for folder in folders if folder in plan.problems}
     plan.entry_of = {folder: entries[folder] for folder in folders if folder in entries}
     if plan.entries:
-        fps, size_px = (existing.fps, existing.size_px) if existing else common_layout(plan.entries)
+        fps, size_px = (layout.fps, layout.size_px) if layout else common_layout(plan.entries)
         for entry in plan.entries:
             if problems := disagreement(entry, fps, size_px):
                 plan.refuse(entry.folder, problems)
-    plan.video_format = existing.video if existing else choose_format(plan.entries, config.video)
+    plan.video_format = layout.video if layout else choose_format(plan.entries, config.video)
     for entry in plan.entries:
         if reason := why_not_copied(entry, config.video, plan.video_format):
             plan.not_copied[entry.folder] = reason
@@ -192,12 +225,12 @@ def _encode_and_write(
     with tqdm(total=len(episodes), unit="episode", desc="Writing", leave=False) as progress:
         for _ in assemble(meta, episodes, _recorded_options(config, key_codes), encoder):
             progress.update()
-    _write_quarantine(place.draft, plan, config)
+    write_quarantine(place.draft, plan, config)
     memory.save(place.draft)
     place.publish_draft()
 
 
-def _write_quarantine(root: Path, plan: Plan, config: ConvertConfig) -> None:
+def write_quarantine(root: Path, plan: Plan, config: ConvertConfig) -> None:
     """Keeps the reasons of what was left out, without the paths that only this machine knows."""
     entries = [
         {
@@ -207,6 +240,7 @@ def _write_quarantine(root: Path, plan: Plan, config: ConvertConfig) -> None:
         for folder, problems in plan.problems.items()
     ]
     path = root / QUARANTINE_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or read_json_lines(path) != entries:
         write_json_lines(path, entries)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recordings_to_lerobot.actions.channels import SCHEMA_VERSION
+from recordings_to_lerobot.dataset.layout import Layout
 from recordings_to_lerobot.dataset.names import INFO_FILE, SCREEN
 from recordings_to_lerobot.dataset.records import read_records
 from recordings_to_lerobot.dataset.video_format import VideoFormat
@@ -16,11 +17,8 @@ class ExistingDataset:
     """What new episodes must agree with."""
 
     digests: dict[str, str]  # digest of the contents of the recording, by where it was
-    fps: int
-    size_px: tuple[int, int]
-    video: VideoFormat
+    layout: Layout
     has_splits: bool
-    mouse_scale: float | None
 
 
 def read_existing(root: Path, options: dict) -> ExistingDataset | None:
@@ -52,9 +50,9 @@ def read_existing(root: Path, options: dict) -> ExistingDataset | None:
     height_px, width_px, _ = info["features"][SCREEN]["shape"]
     digests = {record["source"]: record["identity"] for record in records}
     has_splits = set(info["splits"]) != {"train"}
-    return ExistingDataset(
-        digests, info["fps"], (width_px, height_px), video_format(info), has_splits, used["mouse_scale"]
-    )
+    video = video_format(info)
+    layout = Layout(info["fps"], width_px, height_px, video.codec, video.pix_fmt, used["mouse_scale"])
+    return ExistingDataset(digests, layout, has_splits)
 
 
 def video_format(info: dict) -> VideoFormat:

@@ -1,0 +1,1 @@
+"""Conversions that are spread over many machines."""
