@@ -1,14 +1,16 @@
 """datatrove's own executor, one task after the other: its processes would import PyTorch first."""
 
+import contextlib
 import os
+import re
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datatrove.executor import LocalPipelineExecutor
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from recordings_to_lerobot.conversion.options import ConvertConfig
@@ -19,44 +21,36 @@ from recordings_to_lerobot.recordings.validation import RecordingError
 from recordings_to_lerobot.verification.dataset import verify
 from tests.recordings_to_lerobot.raw_recordings import make_recording, messy_ticks_and_events
 
+PAGE = Path(__file__).parents[3] / "docs" / "converting.md"
 N_TASKS = 8
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory) -> Path:
-    """Eleven recordings, of which one cannot be converted: some tasks have one, some two."""
-    raw = tmp_path_factory.mktemp("raw") / "raw"
+def folder(tmp_path_factory) -> Path:
+    """Where the page's example runs: recordings, of which one cannot be converted, and the layout of a sample."""
+    folder = tmp_path_factory.mktemp("cluster")
     for seed in range(11):
         ticks, events = messy_ticks_and_events(seed, n_frames=8)
-        make_recording(raw / f"{seed:02d}", ticks, events, task=f"go {seed % 2}")
-    (raw / "05/video.mp4").write_bytes(b"no video")
-    return raw
-
-
-@pytest.fixture(scope="module")
-def config(raw, tmp_path_factory) -> ConvertConfig:
-    """Of the whole, with the layout of a sample."""
-    folder = tmp_path_factory.mktemp("whole")
+        make_recording(folder / f"many/{seed:02d}", ticks, events, task=f"go {seed % 2}")
+    (folder / "many/05/video.mp4").write_bytes(b"no video")
     layout = folder / "layout.yaml"
-    convert(ConvertConfig(input=raw / "00", repo_id="a/b", root=folder / "sample", layout=layout, dry_run=True))
-    assert layout.exists() and not (folder / "sample").exists()
-    return ConvertConfig(input=raw, repo_id="a/b", root=folder / "merged", layout=layout)
+    convert(ConvertConfig(input=folder / "many/00", repo_id="a/b", root=folder / "x", layout=layout, dry_run=True))
+    assert layout.exists() and not (folder / "x").exists()
+    return folder
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("datatrove") / "shards"
+def merged(folder) -> Path:
+    """The example, with more tasks than recordings can be shared among evenly: some have one, some two."""
+    [example] = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.M | re.S)
+    with contextlib.chdir(folder):
+        exec(example.replace("tasks=2", f"tasks={N_TASKS}"), {})
+    return folder / "datasets/MANY"
 
 
 @pytest.fixture(scope="module")
-def merged(config, shards) -> Path:
-    """By both jobs."""
-    logs = shards.parent / "logs"
-    converting = LocalPipelineExecutor(
-        [ConvertShards(config, shards)], tasks=N_TASKS, workers=1, logging_dir=str(logs / "convert")
-    )
-    LocalPipelineExecutor([MergeShards(config, shards)], logging_dir=str(logs / "merge"), depends=converting).run()
-    return config.root
+def config(folder) -> ConvertConfig:
+    return ConvertConfig(input=folder / "many", repo_id="a/b", root=folder / "none", layout=folder / "layout.yaml")
 
 
 def rows(root: Path, folder: str) -> list[dict]:
@@ -65,22 +59,22 @@ def rows(root: Path, folder: str) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "task_index"} for row in table.to_pylist()]
 
 
-@pytest.mark.parametrize("folder", ["data", EVENTS_FOLDER, FRAMES_FOLDER])
-def test_eight_tasks_make_the_tables_of_one_process(merged, config, raw, tmp_path, folder):
-    convert(ConvertConfig(input=raw, repo_id="a/b", root=tmp_path / "alone", layout=config.layout))
-    assert rows(merged, folder) == rows(tmp_path / "alone", folder)
+@pytest.mark.parametrize("table", ["data", EVENTS_FOLDER, FRAMES_FOLDER])
+def test_eight_tasks_make_the_tables_of_one_process(merged, config, tmp_path, table):
+    convert(replace(config, root=tmp_path / "alone"))
+    assert rows(merged, table) == rows(tmp_path / "alone", table)
     for name in (RECORDINGS_FILE, QUARANTINE_FILE):
         assert (merged / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
-def test_merged_shards_verify_clean(merged, raw):
-    assert not verify(raw, merged, workers=1).failed.total()
+def test_merged_shards_verify_clean(merged, config):
+    assert not verify(config.input, merged, workers=1).failed.total()
     dataset = LeRobotDataset("a/b", root=merged, video_backend="pyav")
     assert dataset.num_episodes == 10 and len([dataset[i] for i in range(len(dataset))]) == dataset.num_frames
 
 
 @pytest.mark.usefixtures("merged")
-def test_a_task_that_was_killed_goes_on(shards, config, tmp_path):
+def test_a_task_that_was_killed_goes_on(folder, config, tmp_path):
     again = ConvertShards(config, tmp_path)
     task = os.fork()
     if not task:
@@ -91,15 +85,14 @@ def test_a_task_that_was_killed_goes_on(shards, config, tmp_path):
     os.kill(task, signal.SIGKILL)
     os.waitpid(task, 0)
     again.run(rank=7, world_size=N_TASKS)
-    for folder in ("data", EVENTS_FOLDER, FRAMES_FOLDER):
-        assert rows(tmp_path / "00007", folder) == rows(shards / "00007", folder)
+    for table in ("data", EVENTS_FOLDER, FRAMES_FOLDER):
+        assert rows(tmp_path / "00007", table) == rows(folder / "datasets/shards/00007", table)
     assert [path.name for path in tmp_path.iterdir()] == ["00007"]
 
 
-def test_shards_that_could_not_be_merged_are_refused_before_they_are_made(raw, config, tmp_path):
-    with pytest.raises(RecordingError, match="layout: missing"):
-        ConvertShards(ConvertConfig(input=raw, repo_id="a/b"), tmp_path)
-    with pytest.raises(RecordingError, match="splits: "):
-        ConvertShards(ConvertConfig(input=raw, repo_id="a/b", layout=config.layout, splits={"val": 0.5}), tmp_path)
+def test_shards_that_could_not_be_merged_are_refused_before_they_are_made(config, tmp_path):
+    for change, problem in (({"layout": None}, "layout: missing"), ({"splits": {"val": 0.5}}, "splits: ")):
+        with pytest.raises(RecordingError, match=problem):
+            ConvertShards(replace(config, **change), tmp_path)
     with pytest.raises(RecordingError, match="root: missing"):
-        MergeShards(ConvertConfig(input=raw, repo_id="a/b"), tmp_path)
+        MergeShards(replace(config, root=None), tmp_path)
