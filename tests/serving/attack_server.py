@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -221,6 +222,8 @@ def main() -> int:
         server, address = start_server(save_policy(Path(folder) / "checkpoint"))
         try:
             alone = [play(address, number) for number in range(args.honest)]
+            with ThreadPoolExecutor(args.honest) as together:  # batches take memory, too, which is not the attack's
+                list(together.map(lambda number: play(address, number), range(args.honest)))
             before_mb, result, rounds, wrong = memory_mb(server), {}, [0] * args.honest, [0] * args.honest
             attacker = threading.Thread(target=attack_all, args=(address, marker, result))
 
