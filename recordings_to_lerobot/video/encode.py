@@ -1,7 +1,8 @@
 """Encodes the frames of an episode to a video of its own."""
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -41,5 +42,20 @@ def encode_video(frames: Iterable[av.VideoFrame], path: Path, fps: int, settings
             frame.pts, frame.time_base = row, Fraction(1, fps)
             # Else the encoder would put its key frames where the source has them.
             frame.pict_type = av.video.frame.PictureType.NONE
-            container.mux(stream.encode(frame))
+            with _same_priority() if row == 0 else contextlib.nullcontext():
+                packets = stream.encode(frame)
+            container.mux(packets)
         container.mux(stream.encode())
+
+
+@contextlib.contextmanager
+def _same_priority() -> Iterator[None]:
+    """SVT-AV1, as root, makes its threads and the one that opens it real-time ones: all else on the machine starves."""
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    yield
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.sched_setscheduler(int(thread), policy, priority)
