@@ -27,7 +27,8 @@ from lerobot_qwenvla.realtime.measures import Episode, Look
 from lerobot_qwenvla.serving.engine import Decision, Engine, Question
 from lerobot_qwenvla.serving.wire.messages import SERVED
 
-RTC_HORIZON = 10  # LeRobot's default
+# LeRobot's defaults, 10 and 30 actions of chunks of 50: of shorter ones, 10 bound actions leave none to react with.
+RTC_HORIZON, RTC_QUEUE = 10 / 50, 30 / 50
 POLL_S = 0.02
 
 
@@ -82,7 +83,8 @@ class Rollout:
         self.policy.slowness.looks = []
         self.policy.config.rtc_config = None
         if self.is_rtc:
-            self.policy.config.rtc_config = RTCConfig(execution_horizon=min(RTC_HORIZON, self.policy.config.chunk_size))
+            horizon = max(1, round(RTC_HORIZON * self.policy.config.chunk_size))
+            self.policy.config.rtc_config = RTCConfig(execution_horizon=horizon)
         self.policy.init_rtc_processor()
         robot = MiniworldRobot(world)
         robot.connect()
@@ -113,6 +115,7 @@ class Rollout:
             rtc_config=self.policy.config.rtc_config,
             hw_features=_features(robot),
             fps=robot.config.fps,
+            rtc_queue_threshold=round(RTC_QUEUE * self.policy.config.chunk_size),
         )
 
 

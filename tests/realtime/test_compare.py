@@ -3,12 +3,10 @@
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
-from lerobot_qwenvla.realtime import compare
 from tests.serving.small_policy import save_policy
 
 PAGE = Path(__file__).parents[2] / "docs" / "async.md"
@@ -21,36 +19,37 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def run(checkpoint, tmp_path, monkeypatch):
-    """With these options; what it has written."""
-    monkeypatch.chdir(tmp_path)  # LeRobot's client writes logs where it is started
+def run(checkpoint, tmp_path, forks):
+    """The page's command with these options, in a process where the server's event loop is the only one."""
+    [documented] = re.findall(r"^(qwenvla-compare-realtime .*)$", PAGE.read_text(encoding="utf-8"), flags=re.M)
+    program, _, *settings = shlex.split(documented)
+    quick = ["--canvas=64", "--fps=60", "--episodes=1", "--thresholds=[0.5]", "--output_dir=out"]
 
-    def run(*options: str) -> dict:
-        [documented] = re.findall(r"^(qwenvla-compare-realtime .*)$", PAGE.read_text(encoding="utf-8"), flags=re.M)
-        program, _, *settings = shlex.split(documented)
-        quick = ["--canvas=64", "--fps=60", "--episodes=1", "--thresholds=[0.5]", "--output_dir=out"]
-        monkeypatch.setattr(sys, "argv", [program, f"--policy.path={checkpoint}", *settings, *quick, *options])
-        compare.main()
-        return json.loads((tmp_path / "out/comparison.json").read_text())
+    def run(*options: str, exit_code: int = 0) -> str:
+        command = [program, f"--policy.path={checkpoint}", *settings, *quick, *options]
+        return forks.start(command, tmp_path / "log", folder=tmp_path).wait(exit_code)
 
     return run
 
 
-def test_every_way_plays_every_delay_once(run, tmp_path, capsys):
-    first = run("--delays_ms=[0]")["rows"]
+def test_every_way_plays_every_delay_once(run, tmp_path):
+    def rows() -> list[dict]:
+        return json.loads((tmp_path / "out/comparison.json").read_text())["rows"]
+
+    run("--delays_ms=[0]")
+    first = rows()
     assert [row["way"] for row in first] == WAYS
     assert all(row["decisions"] >= 2 and row["actions_hz"] > 0 and row["reaction_ms"] > 0 for row in first)
-    rows = run("--delays_ms=[0, 500]")["rows"]
-    assert rows[:3] == first and [row["way"] for row in rows[3:]] == WAYS
-    fast, slow = (dict(zip(WAYS, part, strict=True)) for part in (rows[:3], rows[3:]))
+    printed = run("--delays_ms=[0, 500]")
+    assert rows()[:3] == first and [row["way"] for row in rows()[3:]] == WAYS
+    fast, slow = (dict(zip(WAYS, part, strict=True)) for part in (rows()[:3], rows()[3:]))
     # Who waits for each decision stalls; who decides meanwhile reacts no sooner than a decision takes.
     assert slow["sync"]["stalled"] > fast["sync"]["stalled"]
     assert all(slow[way]["reaction_ms"] > 500 for way in WAYS)
     table = (tmp_path / "out/comparison.md").read_text()
-    assert table in capsys.readouterr().out and len(table.splitlines()) == 2 + len(rows)
+    assert table in printed and len(table.splitlines()) == 2 + len(rows())
     assert (tmp_path / "out/comparison.png").stat().st_size > 10_000
-    with pytest.raises(SystemExit, match="other settings"):
-        run("--delays_ms=[0]", "--first_seed=3")
+    assert "other settings" in run("--delays_ms=[0]", "--first_seed=3", exit_code=1)
 
 
 @pytest.mark.parametrize(
@@ -64,5 +63,4 @@ def test_every_way_plays_every_delay_once(run, tmp_path, capsys):
     ],
 )
 def test_wrong_settings_are_told_in_a_line(run, option, problem):
-    with pytest.raises(SystemExit, match=problem):
-        run(option)
+    assert problem in run(option, exit_code=1).splitlines()[-1]
