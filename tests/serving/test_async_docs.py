@@ -16,12 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from lerobot_qwenvla.serving.status import StatusConfig, status
 from tests.forks import Running
 from tests.serving.small_policy import save_policy
 
 PAGE = Path(__file__).parents[2] / "docs" / "async.md"
-POLL_S = 0.5
 
 
 @pytest.fixture
@@ -42,10 +40,10 @@ def terminal(forks, tmp_path) -> Callable[[str], Running]:
             command.kill()
 
 
-def decisions(config: StatusConfig) -> int:
-    """Made by a server that a client plays with."""
-    got = json.loads(status(config))
-    return got["decisions"] if got["sessions"] == 1 else 0
+def is_playing(asked: Running) -> bool:
+    """Whether one client plays, by the answer of the command that asks."""
+    answer = json.loads(asked.wait().splitlines()[-1])
+    return answer["sessions"] == 1 and answer["decisions"] >= 3
 
 
 def test_servers_and_clients(terminal, tmp_path):
@@ -65,10 +63,8 @@ def test_servers_and_clients(terminal, tmp_path):
     server = terminal(f"{serve} --port={port}")
     server.wait_for_log("Serving")
     client = terminal(stock_client)
-    plain = StatusConfig(f"127.0.0.1:{port}")
-    client.wait_for(lambda: decisions(plain) >= 3, POLL_S)
-    asked = terminal(f"{ask} --server_address=127.0.0.1:{port}")
-    assert json.loads(asked.wait().splitlines()[-1])["decisions"] >= 3
+    status = f"{ask} --server_address=127.0.0.1:{port}"
+    client.wait_for(lambda: is_playing(terminal(status)))
     client.kill()  # LeRobot's client may take minutes to end by itself
     os.kill(server.process, signal.SIGTERM)
     server.wait()
@@ -78,8 +74,8 @@ def test_servers_and_clients(terminal, tmp_path):
     server = terminal(f"{serve_safely} --port={port}")
     server.wait_for_log("Serving")
     client = terminal(our_client)
-    safe = StatusConfig(f"localhost:{port}", tmp_path / "certificate.pem", tmp_path / "token")
-    client.wait_for(lambda: decisions(safe) >= 3, POLL_S)
+    status = f"{ask} --server_address=localhost:{port} --tls_certificate=certificate.pem --token_file=token"
+    client.wait_for(lambda: is_playing(terminal(status)))
     os.kill(client.process, signal.SIGTERM)
     client.wait()
     os.kill(server.process, signal.SIGTERM)

@@ -221,7 +221,7 @@ def test_bad_recording_that_comes_later_is_in_quarantine_even_if_nothing_is_adde
         ("offset_ms", float("inf")),
         ("idle_s", float("nan")),
         ("idle_s", -1.0),
-        ("workers", 0),
+        ("workers", -1),
         ("fps", 0),
         ("fps", 1001),
         ("size", "384"),
