@@ -11,6 +11,7 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,14 +34,15 @@ if TYPE_CHECKING:
 
 IMAGE_PX = 64
 CHANNELS = 5
+PRIORITY = (os.sched_getscheduler(0), os.sched_getparam(0)) if sys.platform == "linux" else ()
 
 
 @pytest.fixture(autouse=True)
 def ordinary_priority() -> Iterator[None]:
     """SVT-AV1 turns root's thread that opens it, and all that this starts, into real-time ones: the rest starves."""
     yield
-    if hasattr(os, "sched_setscheduler"):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, *PRIORITY)
 
 
 @pytest.fixture(scope="session")

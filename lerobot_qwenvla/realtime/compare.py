@@ -3,17 +3,17 @@
 Each way plays the same seeds, with decisions that are made slower and slower. What is done is not done again.
 """
 
-import asyncio
+import hashlib
 import json
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import draccus
+import torch
 from draccus.utils import DraccusException
 from lerobot.configs import PreTrainedConfig, parser
 from lerobot.policies.factory import make_pre_post_processors
@@ -26,9 +26,11 @@ from lerobot_qwenvla.policy.checkpoint import config_of_path
 from lerobot_qwenvla.realtime.measures import summary
 from lerobot_qwenvla.realtime.pages import figure, markdown
 from lerobot_qwenvla.realtime.players import AsyncClient, Rollout, SlowEngine, Slowness, SlowPolicy
-from lerobot_qwenvla.serving.server import PolicyServerConfig, serve
+from lerobot_qwenvla.serving.background import serving
+from lerobot_qwenvla.serving.server import PolicyServerConfig
 
-START_S = 60
+# Rows of other settings could not stand in one table.
+SETTINGS = ("task", "canvas", "fps", "episodes", "first_seed")
 
 
 @dataclass(kw_only=True)
@@ -78,7 +80,8 @@ def compare(config: CompareConfig, policy_path: str, policy: SlowPolicy) -> dict
     Raises:
         ValueError: The folder holds a comparison of other settings.
     """
-    settings = {"policy": policy_path, **{name: getattr(config, name) for name in _SETTINGS}}
+    settings = {name: getattr(config, name) for name in SETTINGS}
+    settings |= {"checkpoint": policy_path, "policy": draccus.encode(policy.config), "weights": _digest(policy)}
     notes_path = config.output_dir / "comparison.json"
     notes = {"settings": settings, "rows": []}
     if notes_path.exists():
@@ -103,8 +106,12 @@ def compare(config: CompareConfig, policy_path: str, policy: SlowPolicy) -> dict
     return notes
 
 
-# What other numbers would be of.
-_SETTINGS = ("task", "canvas", "fps", "episodes", "first_seed")
+def _digest(policy: SlowPolicy) -> str:
+    """Of its weights: another training run may lie at the same path."""
+    digest = hashlib.blake2b(digest_size=16)
+    for _, weight in sorted(policy.state_dict().items()):
+        digest.update(weight.cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _world(config: CompareConfig, seed: int) -> MiniworldRobotConfig:
@@ -121,33 +128,12 @@ def _ways(config: CompareConfig, policy: SlowPolicy, path: str) -> Iterator[dict
     engine = SlowEngine(policy, *processors)
     engine.slowness = policy.slowness
     engine.warm_up()
-    with _serving(engine, config.fps) as address:
+    with serving(engine, PolicyServerConfig(port=0, fps=config.fps), path) as address:
         yield {
             "sync": Rollout(policy, *processors, instruction, is_rtc=False),
             **{f"async {g:g}": AsyncClient(engine, address, instruction, g) for g in config.thresholds},
             "rtc": Rollout(policy, *processors, instruction, is_rtc=True),
         }
-
-
-@contextmanager
-def _serving(engine: SlowEngine, fps: int) -> Iterator[str]:
-    """The policy server in another thread; its address."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    port, stop = Future(), asyncio.Event()
-    server = PolicyServerConfig(port=0, fps=fps)
-    served = asyncio.run_coroutine_threadsafe(serve(engine, server, "comparison", stop, port.set_result), loop)
-    try:
-        wait([port, served], START_S, FIRST_COMPLETED)
-        if served.done():
-            served.result()
-        yield f"127.0.0.1:{port.result(0)}"
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        wait([served], START_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(START_S)
 
 
 @parser.wrap()

@@ -81,8 +81,8 @@ def convert_shard(config: ConvertConfig, folders: Sequence[Path]) -> ConvertSumm
         plan = _make_plan(folders, config, key_codes, existing, layout, work, memory)
         plan.check(config.strict)
         config = replace(config, mouse_scale=_mouse_scale(config, plan, layout))
-        if config.dry_run and config.layout and not layout:
-            write_layout(config.layout, _found_layout(plan, config))
+        if config.dry_run and config.layout and not config.layout.exists():
+            write_layout(config.layout, layout or _found_layout(plan, config))
         if existing and plan.entries and (config.splits or existing.has_splits):
             raise RecordingError(
                 f"{root}: exists, and adding episodes would break the ranges of its splits; give another --root to "
@@ -109,14 +109,23 @@ def _layout(config: ConvertConfig, existing: ExistingDataset | None) -> Layout |
             f"{config.layout}: the dataset at --root has {existing.layout}, this is {given}; give another --root to "
             "convert everything again"
         )
+    is_relative = config.mouse == "relative"
+    if (given.mouse_scale is not None) != is_relative or config.mouse_scale not in (None, given.mouse_scale):
+        raise RecordingError(
+            f"{config.layout}: mouse_scale is {given.mouse_scale}, which is not of --mouse={config.mouse} "
+            f"--mouse_scale={config.mouse_scale}; let a dry run with the same options write another layout"
+        )
     return given
 
 
 def _found_layout(plan: Plan, config: ConvertConfig) -> Layout:
     """That of the recordings."""
+    # Imports LeRobot, which takes seconds.
+    from recordings_to_lerobot.dataset.writer import default_format
+
     fps, size_px = common_layout(plan.entries)
-    video = plan.video_format
-    return Layout(fps, *size_px, video and video.codec, video and video.pix_fmt, config.mouse_scale)
+    video = plan.video_format or default_format(size_px)
+    return Layout(fps, *size_px, video.codec, video.pix_fmt, config.mouse_scale)
 
 
 def _mouse_scale(config: ConvertConfig, plan: Plan, layout: Layout | None) -> float | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recordings_to_lerobot.actions.channels import SCHEMA_VERSION
 from recordings_to_lerobot.dataset.layout import Layout
-from recordings_to_lerobot.dataset.names import INFO_FILE, SCREEN
+from recordings_to_lerobot.dataset.names import INFO_FILE, QUARANTINE_FILE, SCREEN
 from recordings_to_lerobot.dataset.records import read_records
 from recordings_to_lerobot.dataset.video_format import VideoFormat
 from recordings_to_lerobot.recordings.validation import RecordingError
@@ -27,7 +27,7 @@ def read_existing(root: Path, options: dict) -> ExistingDataset | None:
     Raises:
         RecordingError: There is something else, or it was converted with other options.
     """
-    if not root.exists():
+    if not root.exists() or is_left_out(root):
         return None
     records = read_records(root)
     info = json.loads((root / INFO_FILE).read_text(encoding="utf-8"))
@@ -53,6 +53,11 @@ def read_existing(root: Path, options: dict) -> ExistingDataset | None:
     video = video_format(info)
     layout = Layout(info["fps"], width_px, height_px, video.codec, video.pix_fmt, used["mouse_scale"])
     return ExistingDataset(digests, layout, has_splits)
+
+
+def is_left_out(root: Path) -> bool:
+    """Whether it is a shard of which no recording could be converted: there is nothing but why."""
+    return (root / QUARANTINE_FILE).exists() and not (root / INFO_FILE).exists()
 
 
 def video_format(info: dict) -> VideoFormat:

@@ -1,7 +1,7 @@
 """What all episodes of a dataset have in common; kept in a file, datasets that are converted apart fit together."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -11,6 +11,8 @@ from recordings_to_lerobot.dataset.video_format import VideoFormat
 from recordings_to_lerobot.recordings.files import write_whole
 from recordings_to_lerobot.recordings.validation import RecordingError, explain
 
+# What LeRobot can encode and edit.
+_Codec = Literal["h264", "av1"]
 _Positive = Annotated[int, Field(gt=0, strict=True)]
 
 
@@ -21,15 +23,15 @@ class Layout:
     Attributes:
         fps: Rows a second.
         width_px, height_px: Of the pictures.
-        codec, pix_fmt: Of the videos, as PyAV calls them; None leaves both to LeRobot's default encoder.
+        codec, pix_fmt: Of the videos, as PyAV calls them.
         mouse_scale: Counts of a captured mouse that make 1; None without `--mouse=relative`.
     """
 
     fps: _Positive
     width_px: _Positive
     height_px: _Positive
-    codec: str | None = None
-    pix_fmt: str | None = None
+    codec: _Codec
+    pix_fmt: str
     mouse_scale: float | None = None
 
     @property
@@ -38,9 +40,9 @@ class Layout:
         return self.width_px, self.height_px
 
     @property
-    def video(self) -> VideoFormat | None:
-        """None: LeRobot's default."""
-        return VideoFormat(self.codec, self.pix_fmt) if self.codec and self.pix_fmt else None
+    def video(self) -> VideoFormat:
+        """Codec and pixel format of the videos."""
+        return VideoFormat(self.codec, self.pix_fmt)
 
 
 def read_layout(path: Path) -> Layout:

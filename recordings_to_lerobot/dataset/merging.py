@@ -6,7 +6,6 @@ Importing this module imports LeRobot and torch, which takes seconds.
 import json
 from collections import Counter
 from collections.abc import Sequence
-from itertools import compress
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.datasets.io_utils import write_info
 
 from recordings_to_lerobot.dataset.card import write_card
-from recordings_to_lerobot.dataset.existing import video_format
+from recordings_to_lerobot.dataset.existing import is_left_out, video_format
 from recordings_to_lerobot.dataset.names import (
     EVENTS_FOLDER,
     FRAMES_FOLDER,
@@ -36,13 +35,12 @@ def merge_datasets(roots: Sequence[Path], folders: Sequence[str], repo_id: str, 
     Raises:
         RecordingError: They do not fit together, or hold a recording twice.
     """
-    # Of a shard that was left out as a whole there is nothing but why.
-    has_episodes = [not (root / QUARANTINE_FILE).exists() or (root / INFO_FILE).exists() for root in roots]
-    all_roots, all_folders = roots, folders
-    roots, folders = list(compress(roots, has_episodes)), list(compress(folders, has_episodes))
-    if not roots:
-        raise RecordingError("none of the datasets has an episode; each of them says why in its " + QUARANTINE_FILE)
-    records = [_moved(read_records(root), folder) for root, folder in zip(roots, folders, strict=True)]
+    all_places = list(zip(roots, folders, strict=True))
+    places = [(root, folder) for root, folder in all_places if not is_left_out(root)]
+    if not places:
+        raise RecordingError(f"none of the datasets has an episode; each says why in its {QUARANTINE_FILE}")
+    roots = [root for root, _ in places]
+    records = [_moved(read_records(root), folder) for root, folder in places]
     infos = [json.loads((root / INFO_FILE).read_text(encoding="utf-8")) for root in roots]
     _check_agreement(roots, records, infos)
     splits = _joined_splits(roots, infos)
@@ -64,13 +62,14 @@ def merge_datasets(roots: Sequence[Path], folders: Sequence[str], repo_id: str, 
             _append_audit(root / folder, target / folder, first_episode=len(merged))
         merged += [{**record, "episode_index": index} for index, record in enumerate(part, start=len(merged))]
     write_json_lines(target / RECORDINGS_FILE, merged)
+    converted = {record["source"] for record in merged}
     left_out = [
         entry
-        for root, folder in zip(all_roots, all_folders, strict=True)
+        for root, folder in all_places
         for entry in _moved(read_json_lines(root / QUARANTINE_FILE), folder)
+        if entry["source"] not in converted
     ]
-    converted = {record["source"] for record in merged}
-    write_json_lines(target / QUARANTINE_FILE, [entry for entry in left_out if entry["source"] not in converted])
+    write_json_lines(target / QUARANTINE_FILE, left_out)
     meta = LeRobotDatasetMetadata(repo_id, root=target)
     meta.info.splits = splits
     write_info(meta.info, target)

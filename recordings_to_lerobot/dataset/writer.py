@@ -164,6 +164,13 @@ def encoder_config(wanted: VideoFormat | None, size_px: tuple[int, int]) -> RGBE
     return RGBEncoderConfig()
 
 
+def default_format(size_px: tuple[int, int]) -> VideoFormat:
+    """The format that LeRobot's default makes of pictures of `size_px` (width, height)."""
+    config = encoder_config(None, size_px)
+    codec_of = {encoder: codec for codec, encoder in _ENCODERS.items()}
+    return VideoFormat(codec_of[config.vcodec], config.pix_fmt)
+
+
 def encoder_settings(config: RGBEncoderConfig) -> EncoderSettings:
     """The same in the terms of FFmpeg."""
     return EncoderSettings(config.vcodec, config.pix_fmt, config.get_codec_options(as_strings=True))

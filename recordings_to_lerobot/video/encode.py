@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -51,11 +52,13 @@ def encode_video(frames: Iterable[av.VideoFrame], path: Path, fps: int, settings
 @contextlib.contextmanager
 def _same_priority() -> Iterator[None]:
     """SVT-AV1, as root, makes its threads and the one that opens it real-time ones: all else on the machine starves."""
-    if not hasattr(os, "sched_setscheduler"):
+    if sys.platform != "linux":
         yield
         return
     policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
-    yield
-    for thread in os.listdir("/proc/self/task"):
-        with contextlib.suppress(ProcessLookupError):  # it has ended
-            os.sched_setscheduler(int(thread), policy, priority)
+    try:
+        yield
+    finally:
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setscheduler(int(thread), policy, priority)

@@ -49,7 +49,8 @@ def test_every_way_plays_every_delay_once(run, tmp_path):
     table = (tmp_path / "out/comparison.md").read_text()
     assert table in printed and len(table.splitlines()) == 2 + len(rows())
     assert (tmp_path / "out/comparison.png").stat().st_size > 10_000
-    assert "other settings" in run("--delays_ms=[0]", "--first_seed=3", exit_code=1)
+    for other in ("--first_seed=3", "--policy.n_action_steps=2"):
+        assert "other settings" in run("--delays_ms=[0]", other, exit_code=1)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,12 @@
 """A server in a thread, and a client that does what LeRobot's does, one call at a time."""
 
-import asyncio
-import functools
 import pickle
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,7 @@ from lerobot.async_inference.helpers import RemotePolicyConfig, TimedAction, Tim
 from lerobot.transport import services_pb2, services_pb2_grpc
 from lerobot.transport.utils import grpc_channel_options, send_bytes_in_chunks
 
-from lerobot_qwenvla.serving import server
+from lerobot_qwenvla.serving.background import serving
 from lerobot_qwenvla.serving.engine import Engine
 from lerobot_qwenvla.serving.server import PolicyServerConfig
 
@@ -28,28 +24,9 @@ EMPTY = services_pb2.Empty()
 TIMEOUT_S = 30
 
 
-@functools.cache
-def _loop() -> asyncio.AbstractEventLoop:
-    """One for all servers of this process: gRPC's poller crashes at random where event loops come and go."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
-    return loop
-
-
-@contextmanager
-def running(engine: Engine, path: str = "checkpoint", **options: Any) -> Iterator[str]:
+def running(engine: Engine, path: str = "checkpoint", **options: Any) -> AbstractContextManager[str]:
     """A server of its own in another thread; its address."""
-    port, stop = Future(), asyncio.Event()
-    config = PolicyServerConfig(**{"port": 0, **options})
-    served = asyncio.run_coroutine_threadsafe(server.serve(engine, config, path, stop, port.set_result), _loop())
-    try:
-        wait([port, served], TIMEOUT_S, FIRST_COMPLETED)
-        if served.done():
-            served.result()
-        yield f"127.0.0.1:{port.result(0)}"
-    finally:
-        _loop().call_soon_threadsafe(stop.set)
-        wait([served], TIMEOUT_S)
+    return serving(engine, PolicyServerConfig(**{"port": 0, **options}), path)
 
 
 def start_server(checkpoint: Path, *options: str) -> tuple[subprocess.Popen, str]:

@@ -12,9 +12,15 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.run import convert
-from recordings_to_lerobot.dataset.names import DIGESTS_FILE
+from recordings_to_lerobot.dataset.layout import Layout, write_layout
+from recordings_to_lerobot.dataset.names import DIGESTS_FILE, QUARANTINE_FILE
 from recordings_to_lerobot.recordings.validation import RecordingError
-from tests.recordings_to_lerobot.raw_recordings import make_recording, regular_ticks, write_video
+from tests.recordings_to_lerobot.raw_recordings import (
+    make_recording,
+    messy_ticks_and_events,
+    regular_ticks,
+    write_video,
+)
 
 SCREEN = "observation.images.screen"
 
@@ -303,3 +309,38 @@ def test_dry_run_tells_of_idle_rows_and_writes_nothing(tmp_path):
     [entry] = summary.plan.entries
     assert entry.counts["idle_rows"] == 60 and entry.counts["idle_rows_dropped"] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+@pytest.mark.parametrize("before", ["nothing", "dataset"])
+def test_layout_of_a_sample_that_is_encoded_is_that_of_all_that_follow(tmp_path, before):
+    layout = tmp_path / "layout.yaml"
+    ticks, events = messy_ticks_and_events(seed=0)
+    make_recording(tmp_path / "raw/dropped frames", ticks, events)
+    if before == "dataset":
+        run(tmp_path)
+    convert(ConvertConfig(input=tmp_path / "raw", repo_id="a/b", root=tmp_path / "out", layout=layout, dry_run=True))
+    make_recording(tmp_path / "raw/could be copied")
+    make_recording(tmp_path / "raw/of another rate", regular_ticks(20, fps=20), fps=20)
+    dataset = run(tmp_path, layout=layout)
+    # Two formats could not be one video.
+    assert [record["video"] for record in records(dataset)] == ["encoded", "encoded"]
+    assert "`fps` is 20, but 10" in (dataset.root / QUARANTINE_FILE).read_text()
+    make_recording(tmp_path / "raw/more")
+    assert run(tmp_path, layout=layout).num_episodes == 3
+
+
+def test_layout_of_other_options_is_refused(tmp_path):
+    make_recording(tmp_path / "raw/a")
+    write_layout(tmp_path / "counts.yaml", Layout(10, 64, 64, "h264", "yuv420p", mouse_scale=12.0))
+    write_layout(tmp_path / "places.yaml", Layout(10, 64, 64, "h264", "yuv420p"))
+    for options in (
+        {"layout": tmp_path / "counts.yaml"},
+        {"layout": tmp_path / "counts.yaml", "mouse": "relative", "mouse_scale": 5.0},
+        {"layout": tmp_path / "places.yaml", "mouse": "relative"},
+    ):
+        with pytest.raises(RecordingError, match=r"\.yaml: mouse_scale is .* let a dry run"):
+            run(tmp_path, **options)
+    run(tmp_path)
+    write_layout(tmp_path / "large.yaml", Layout(10, 640, 480, "h264", "yuv420p"))
+    with pytest.raises(RecordingError, match=r"large\.yaml: the dataset at --root has .*width_px=64"):
+        run(tmp_path, layout=tmp_path / "large.yaml")

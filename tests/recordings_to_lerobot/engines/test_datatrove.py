@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -88,6 +89,28 @@ def test_a_task_that_was_killed_goes_on(folder, config, tmp_path):
     for table in ("data", EVENTS_FOLDER, FRAMES_FOLDER):
         assert rows(tmp_path / "00007", table) == rows(folder / "datasets/shards/00007", table)
     assert [path.name for path in tmp_path.iterdir()] == ["00007"]
+
+
+def test_a_task_that_is_done_has_nothing_to_do(config, tmp_path):
+    task = ConvertShards(config, tmp_path)
+    task.run(rank=7, world_size=N_TASKS)
+    info = (tmp_path / "00007/meta/info.json").read_bytes()
+    task.run(rank=7, world_size=N_TASKS)
+    assert (tmp_path / "00007/meta/info.json").read_bytes() == info
+
+
+def test_a_shard_that_was_left_out_is_converted_once_its_recordings_are_mended(folder, config, tmp_path):
+    shutil.copytree(folder / "many/05", tmp_path / "many/05")
+    task = ConvertShards(replace(config, input=tmp_path / "many"), tmp_path / "shards")
+    for _ in range(2):
+        task.run()
+        assert [path.name for path in (tmp_path / "shards/00000").rglob("*") if path.is_file()] == ["quarantine.jsonl"]
+    with pytest.raises(RecordingError, match="none of the datasets has an episode"):
+        MergeShards(replace(config, root=tmp_path / "merged"), tmp_path / "shards").run()
+    shutil.copy(folder / "many/04/video.mp4", tmp_path / "many/05/video.mp4")
+    task.run()
+    assert len(rows(tmp_path / "shards/00000", "data")) > 0
+    assert (tmp_path / "shards/00000" / QUARANTINE_FILE).read_text() == ""
 
 
 def test_shards_that_could_not_be_merged_are_refused_before_they_are_made(config, tmp_path):

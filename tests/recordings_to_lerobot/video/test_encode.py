@@ -1,4 +1,5 @@
 import os
+import sys
 
 import av
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from recordings_to_lerobot.video.encode import EncoderSettings, encode_video
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="priorities of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="priorities of Linux")
 @pytest.mark.parametrize("encoder", ["libsvtav1", "h264"])
 def test_encoding_leaves_no_thread_that_starves_others(tmp_path, encoder):
     before = os.sched_getscheduler(0)
