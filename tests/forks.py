@@ -41,13 +41,14 @@ class Forks:
         self.server.wait(10)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
     """A command that was started."""
 
     forks: Forks
     process: int
     log: Path
+    exit_code: int | None = None
 
     def read(self) -> str:
         """What it has said."""
@@ -55,8 +56,9 @@ class Running:
 
     def wait(self, exit_code: int = 0) -> str:
         """Its log, when it has ended as it should."""
-        got = self.forks.ask(wait=self.process)
-        assert got == exit_code, self.read()
+        if self.exit_code is None:
+            self.exit_code = self.forks.ask(wait=self.process)
+        assert self.exit_code == exit_code, self.read()
         return self.read()
 
     def wait_for(self, condition: Callable[[], object], poll_s: float = 0.005) -> None:
@@ -70,13 +72,16 @@ class Running:
         self.wait_for(lambda: text in self.read())
 
     def kill(self) -> None:
-        os.kill(self.process, signal.SIGKILL)
+        self.send(signal.SIGKILL)
         self.wait(-signal.SIGKILL)
 
+    def send(self, number: signal.Signals) -> None:
+        assert self.exit_code is None
+        os.kill(self.process, number)
+
     def runs(self) -> bool:
-        try:
-            status = Path(f"/proc/{self.process}/stat").read_text()
-        except FileNotFoundError:
-            return False
+        if self.exit_code is not None:
+            return False  # its id may be another process's by now, even a thread's of this one
+        status = Path(f"/proc/{self.process}/stat").read_text()
         # One that has ended waits to be asked for its exit code.
         return status.rpartition(")")[2].split()[0] != "Z"

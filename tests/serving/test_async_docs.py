@@ -4,7 +4,6 @@ The page calls them sh, as tests/test_docs.py would wait for a server to end.
 """
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -66,7 +65,7 @@ def test_servers_and_clients(terminal, tmp_path):
     status = f"{ask} --server_address=127.0.0.1:{port}"
     client.wait_for(lambda: is_playing(terminal(status)))
     client.kill()  # LeRobot's client may take minutes to end by itself
-    os.kill(server.process, signal.SIGTERM)
+    server.send(signal.SIGTERM)
     server.wait()
 
     for command in (certificate, token):
@@ -76,7 +75,7 @@ def test_servers_and_clients(terminal, tmp_path):
     client = terminal(our_client)
     status = f"{ask} --server_address=localhost:{port} --tls_certificate=certificate.pem --token_file=token"
     client.wait_for(lambda: is_playing(terminal(status)))
-    os.kill(client.process, signal.SIGTERM)
+    client.send(signal.SIGTERM)
     client.wait()
-    os.kill(server.process, signal.SIGTERM)
+    server.send(signal.SIGTERM)
     server.wait()
