@@ -18,6 +18,7 @@ HEAVY = (
     "lerobot_qwenvla.demo.report",
     "lerobot_qwenvla.features.precompute",
     "lerobot_qwenvla.miniworld.environment",
+    "lerobot_qwenvla.realtime.compare",
     "lerobot_qwenvla.training.train",
 )
 

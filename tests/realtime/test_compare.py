@@ -53,15 +53,23 @@ def test_every_way_plays_every_delay_once(run, tmp_path):
         assert "other settings" in run("--delays_ms=[0]", other, exit_code=1)
 
 
+def test_a_wrong_setting_is_told_in_a_line(run):
+    last = run("--task=GoToObject", exit_code=1).splitlines()[-1]
+    assert last.startswith("qwenvla-compare-realtime: ") and "an instruction of its own" in last
+
+
 @pytest.mark.parametrize(
-    ("option", "problem"),
+    ("setting", "problem"),
     [
-        ("--task=GoToObject", "an instruction of its own"),
-        ("--task=NoSuchRoom", "NoSuchRoom"),
-        ("--thresholds=[2]", "not in"),
-        ("--delays_ms=[-1]", "below 0"),
-        ("--episodes=0", "at least 1"),
+        ({"task": "GoToObject"}, "an instruction of its own"),
+        ({"task": "NoSuchRoom"}, "NoSuchRoom"),
+        ({"thresholds": [2]}, "not in"),
+        ({"delays_ms": [-1]}, "below 0"),
+        ({"episodes": 0}, "at least 1"),
     ],
 )
-def test_wrong_settings_are_told_in_a_line(run, option, problem):
-    assert problem in run(option, exit_code=1).splitlines()[-1]
+def test_settings_out_of_their_range_are_refused(setting, problem):
+    from lerobot_qwenvla.realtime.compare import CompareConfig
+
+    with pytest.raises(ValueError, match=problem):
+        CompareConfig(**setting).check()
