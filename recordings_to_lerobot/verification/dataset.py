@@ -20,9 +20,10 @@ from recordings_to_lerobot.dataset.records import read_json_lines, read_records
 from recordings_to_lerobot.importers.formats import FormatChoice, find_recordings
 from recordings_to_lerobot.recordings.find import key_of
 from recordings_to_lerobot.recordings.validation import RecordingError
-from recordings_to_lerobot.verification.episode import StoredEpisode, verify_episode
+from recordings_to_lerobot.verification.episode import verify_episode
 from recordings_to_lerobot.verification.evidence import NOTHING
 from recordings_to_lerobot.verification.findings import Findings
+from recordings_to_lerobot.verification.stored import StoredEpisode
 from recordings_to_lerobot.workers import run_in_processes
 
 if TYPE_CHECKING:

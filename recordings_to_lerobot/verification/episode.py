@@ -4,14 +4,10 @@ The work of the conversion is not looked at: rows and labels are computed again 
 said of them besides comes from `evidence.py`, which shares no labelling code with the converter.
 """
 
-import hashlib
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import av
 import numpy as np
 
 from recordings_to_lerobot.actions.channels import WHEEL_CHANNELS
@@ -20,7 +16,7 @@ from recordings_to_lerobot.actions.vocabulary import KEY_CODES, KeyCodes
 from recordings_to_lerobot.alignment.labels import Labels, label_recording
 from recordings_to_lerobot.alignment.options import LabelOptions
 from recordings_to_lerobot.alignment.relative import scaled
-from recordings_to_lerobot.alignment.timeline import NS_PER_MS, kept_frames, ticks_to_ns
+from recordings_to_lerobot.alignment.timeline import NS_PER_MS, ticks_to_ns
 from recordings_to_lerobot.dataset.names import EVENTS_FOLDER, FRAME_INDEX, FRAMES_FOLDER, TIMESTAMP_MS
 from recordings_to_lerobot.importers.formats import files_of, is_native, read_recording
 from recordings_to_lerobot.recordings.files import digest_of
@@ -29,42 +25,16 @@ from recordings_to_lerobot.recordings.recording import Recording
 from recordings_to_lerobot.verification.evidence import (
     NOTHING,
     RawEvents,
-    dataset_pictures,
     follow_presses,
     imported_events,
-    match_picture,
     read_raw_events,
     rows_around,
     rows_touched,
-    source_pictures,
-    with_neighbours,
 )
 from recordings_to_lerobot.verification.findings import Findings
+from recordings_to_lerobot.verification.pictures import check_pictures
+from recordings_to_lerobot.verification.stored import StoredEpisode
 from recordings_to_lerobot.video.frame_repair import repair_frame_ticks
-
-# A picture that is this much worse than an episode must be as a whole shows something else.
-ROW_SLACK_DB = 10.0
-# A picture may be nearer to a neighbour of its frame by this share of what the two differ. Noise that an encoder
-# smooths away gives up to 0.2; the picture of the neighbour gives 0.8 to 1.
-MAX_NEARER = 0.25
-
-
-@dataclass(frozen=True)
-class StoredEpisode:
-    """An episode as the dataset has it, N rows, and where its recording should be."""
-
-    index: int
-    record: dict  # its line in recordings.jsonl
-    folder: Path  # of the recording
-    fps: int
-    size_px: tuple[int, int] | None  # (width, height) that its pictures were scaled to
-    first_index: int
-    channels: dict[str, list[str]]  # of action and observation.state
-    columns: dict[str, np.ndarray]  # (N,), or (N, C)
-    audit: dict[str, dict[str, np.ndarray]]  # columns by folder, NOTHING or NaN for null
-    video: Path
-    from_s: float
-    sample_row: int  # whose picture is wanted
 
 
 @dataclass(frozen=True)
@@ -103,7 +73,8 @@ def verify_episode(stored: StoredEpisode, min_psnr_db: float) -> tuple[Findings,
     _check_rows(findings, stored, expected)
     _check_labels(findings, stored, expected)
     _check_audit(findings, stored, expected)
-    return findings, _check_pictures(findings, stored, expected, min_psnr_db)
+    frame_index, keep_duplicates = expected.labels.timeline.frame_index.tolist(), expected.options.keep_duplicates
+    return findings, check_pictures(findings, stored, expected.recording, frame_index, keep_duplicates, min_psnr_db)
 
 
 def _recompute(findings: Findings, stored: StoredEpisode) -> _Expected:
@@ -298,59 +269,3 @@ def _one_each(line: np.ndarray) -> np.ndarray:
     apart = np.empty(len(line))
     apart[order] = ordered + repeats / 1000
     return apart
-
-
-def _check_pictures(findings: Findings, stored: StoredEpisode, expected: _Expected, min_psnr_db: float) -> str:
-    """Checks every picture; returns a digest of that of the sample row."""
-    is_copied = stored.record["video"] == "copied"
-    check = "pictures of copied videos" if is_copied else "pictures of encoded videos"
-    frame_index = expected.labels.timeline.frame_index.tolist()
-    kept = kept_frames(expected.recording.frame_ticks, expected.options.keep_duplicates)
-    pictures = dataset_pictures(stored.video, stored.from_s, stored.columns["timestamp"])
-    sources = with_neighbours(source_pictures(expected.recording.video, kept, stored.size_px))
-    row, sample, errors = 0, "", []
-    try:
-        for frame, (before, own, after) in zip(kept.tolist(), sources, strict=False):
-            while row < len(frame_index) and frame_index[row] == frame:
-                picture = next(pictures)
-                if picture is None or picture.shape != own.shape:
-                    what = "no picture" if picture is None else f"a picture of shape {picture.shape}"
-                    findings.fail(check, f"row {row}: has {what}, expected one of {own.shape}")
-                else:
-                    match = match_picture(picture, before, own, after)
-                    errors.append(match.mse)
-                    psnr = psnr_db(match.mse)
-                    wanted = math.inf if is_copied else min_psnr_db - ROW_SLACK_DB
-                    problem = f"row {row}: PSNR to frame {frame} is {psnr:.1f} dB, expected {wanted:g}"
-                    findings.expect(check, psnr >= wanted, problem)
-                    findings.note_worst(check, -psnr, _decibels(psnr))
-                    _check_nearness(findings, row, frame, match.nearness)
-                if row == stored.sample_row and picture is not None:
-                    sample = hashlib.blake2b(picture.tobytes()).hexdigest()
-                row += 1
-        if row < len(frame_index):
-            findings.fail(check, f"row {row}: the recording has no frame {frame_index[row]}")
-    except av.FFmpegError as error:
-        findings.fail(check, f"row {row}: cannot be decoded ({error.strerror})")
-    if errors and not is_copied:
-        psnr = psnr_db(sum(errors) / len(errors))
-        check = "quality of encoded videos"
-        findings.expect(check, psnr >= min_psnr_db, f"PSNR is {psnr:.1f} dB, expected at least {min_psnr_db:g}")
-        findings.note_worst(check, -psnr, _decibels(psnr))
-    return sample
-
-
-def _check_nearness(findings: Findings, row: int, frame: int, nearness: float) -> None:
-    check = "pictures not off by one"
-    findings.note_worst(check, -nearness, f"{nearness:.2f}")
-    problem = f"row {row}: is nearer to a neighbour of frame {frame}: {nearness:.2f}, expected at least {-MAX_NEARER}"
-    findings.expect(check, nearness >= -MAX_NEARER, problem)
-
-
-def _decibels(psnr: float) -> str:
-    return "identical" if psnr == math.inf else f"{psnr:.1f} dB"
-
-
-def psnr_db(mse: float) -> float:
-    """Peak signal-to-noise ratio of 8-bit pictures with this mean squared error."""
-    return 10 * math.log10(255**2 / mse) if mse else math.inf

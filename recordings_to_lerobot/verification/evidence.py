@@ -19,20 +19,12 @@ import numpy as np
 from recordings_to_lerobot.actions.channels import ActionSpace
 from recordings_to_lerobot.alignment.timeline import NS_PER_MS, NS_PER_S, Timeline
 from recordings_to_lerobot.recordings.events import Events
-from recordings_to_lerobot.video.decode import open_video, scale
 
 NOTHING = -1
 _NEVER_NS = 2**63 - 1
 _STUCK_NS = 30 * NS_PER_S
 _BITS = (1, 2, 4, 8, 16)
 _ROWS_AT_A_TIME = 100_000
-# LeRobot's tolerance between the time of a row and that of its picture.
-_TOLERANCE_S = 1e-4
-# Frames whose mean squared difference, in grey levels, is less may be one picture to an encoder: a change of one
-# level everywhere makes 1, noise that an encoder smooths away up to 2.
-NOTICEABLE_MSE = 4.0
-# Every so many-th line of pixels is enough to tell which of two frames is nearer.
-_LINE_STEP = 4
 
 
 @dataclass(frozen=True)
@@ -243,91 +235,3 @@ def rows_around(time_ns: np.ndarray, timeline: Timeline) -> np.ndarray:
     """The row in whose interval each time (E,) lies, NOTHING outside of all.  # (E,) int64"""
     row = np.searchsorted(timeline.start_ns, time_ns, side="right") - 1
     return np.where((row >= 0) & (time_ns < timeline.end_ns[row]), row, NOTHING)
-
-
-def source_pictures(path: Path, frames: np.ndarray, size_px: tuple[int, int] | None) -> Iterator[np.ndarray]:
-    """Pictures (H, W, 3) uint8 of a recording, by their ascending place in the video (K,), at a size if given."""
-    wanted = set(frames.tolist())
-    with open_video(path) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if number in wanted:
-                if size_px is not None:
-                    frame = scale(frame, size_px, "rgb24")
-                yield frame.to_ndarray(format="rgb24")
-
-
-def dataset_pictures(path: Path, from_s: float, timestamp: np.ndarray) -> Iterator[np.ndarray | None]:
-    """Pictures (H, W, 3) uint8 that LeRobot finds for the rows of an episode; None where there is none in time.
-
-    LeRobot seeks anew for every picture. This seeks once and reads on, which gives the same, faster. Times are
-    compared as `decode_video_frames` does, in float32.
-
-    Args:
-        path: The video.
-        from_s: Where the episode begins in it.
-        timestamp: (N,) float32, times of the rows since then, never decreasing.
-    """
-    wanted_s = from_s + timestamp.astype(np.float64)  # (N,)
-    query_s = wanted_s.astype(np.float32)  # (N,)
-    row = 0
-    with open_video(path) as container:
-        # Without threads for frames, as LeRobot decodes: with them, damaged pictures come out in another way each time.
-        stream = container.streams.video[0]
-        assert stream.time_base is not None
-        container.seek(round(wanted_s[0] / stream.time_base) - 1, stream=stream)
-        for frame in container.decode(stream):
-            if frame.pts is None:
-                continue
-            time_s = np.float32(float(frame.pts * stream.time_base))
-            while row < len(query_s):
-                if abs(query_s[row] - time_s) < np.float32(_TOLERANCE_S):
-                    yield frame.to_ndarray(format="rgb24")
-                elif query_s[row] < time_s:
-                    yield None
-                else:
-                    break
-                row += 1
-            if row == len(query_s):
-                return
-    yield from [None] * (len(query_s) - row)
-
-
-def with_neighbours[T](items: Iterable[T]) -> Iterator[tuple[T | None, T, T | None]]:
-    """Each item with the one before and the one after it."""
-    before = own = None
-    for after in items:
-        if own is not None:
-            yield before, own, after
-        before, own = own, after
-    if own is not None:
-        yield before, own, None
-
-
-@dataclass(frozen=True)
-class PictureMatch:
-    """How well a picture shows its frame."""
-
-    mse: float  # mean squared error in grey levels, 0 if identical
-    # 1 where it is as near to its own frame as can be, 0 halfway to a neighbour in time, -1 where it is the neighbour
-    nearness: float
-
-
-def match_picture(
-    picture: np.ndarray, before: np.ndarray | None, own: np.ndarray, after: np.ndarray | None
-) -> PictureMatch:
-    """Compares a picture with its frame and with those before and after it, all (H, W, 3) uint8."""
-    if np.array_equal(picture, own):
-        return PictureMatch(0.0, 1.0)
-    error = picture.astype(np.float32) - own
-    mse = float(np.vdot(error, error)) / own.size
-    lines = own[::_LINE_STEP].astype(np.float32)
-    nearness = 1.0
-    for other in (before, after):
-        if other is None:
-            continue
-        step = lines - other[::_LINE_STEP]
-        difference = float(np.vdot(step, step))
-        if difference >= NOTICEABLE_MSE * step.size:
-            # |picture − other|² − |picture − own|², as a share of |own − other|²
-            nearness = min(nearness, 1 + 2 * float(np.vdot(error[::_LINE_STEP], step)) / difference)
-    return PictureMatch(mse, nearness)

@@ -17,8 +17,9 @@ from recordings_to_lerobot.cli import main
 from recordings_to_lerobot.conversion.options import ConvertConfig
 from recordings_to_lerobot.conversion.run import convert
 from recordings_to_lerobot.verification.dataset import verify
-from recordings_to_lerobot.verification.evidence import follow_presses, match_picture, read_raw_events, rows_touched
+from recordings_to_lerobot.verification.evidence import follow_presses, read_raw_events, rows_touched
 from recordings_to_lerobot.verification.findings import Findings
+from recordings_to_lerobot.verification.pictures import match_picture
 from recordings_to_lerobot.video import packing
 from tests.recordings_to_lerobot import slow_oracle
 from tests.recordings_to_lerobot.raw_recordings import (
