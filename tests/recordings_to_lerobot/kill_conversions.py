@@ -34,9 +34,10 @@ def make_recordings(folder: Path) -> None:
 def start(recordings: Path, root: Path) -> int:
     """Process id of a new process group that converts."""
     pid = os.fork()
+    # In both, whichever comes first.
+    os.setpgid(pid, pid)
     if pid:
         return pid
-    os.setsid()
     log = os.open(root.parent / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
