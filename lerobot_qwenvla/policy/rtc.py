@@ -15,15 +15,25 @@ def steering(
     inference_delay: int,
     prev_chunk_left_over: Tensor | None,
     execution_horizon: int | None,
-) -> Steering:
-    """Velocities that lead to a chunk which continues what is left of the last one."""
+) -> Steering | None:
+    """Velocities that lead to a chunk which continues what is left of the last one; None where nothing is left.
+
+    LeRobot's processor asks for the velocity before it makes x_t require gradients, and so takes the velocity for a
+    constant: it pushes x_t where the network expects noise, and the pushes add up from chunk to chunk. Here the
+    correction goes through the network, as in equation 2 of Black et al. 2025, Real-Time Execution of Action Chunking
+    Flow Policies.
+    """
+    if prev_chunk_left_over is None:
+        return None
     step = partial(
         processor.denoise_step,
         prev_chunk_left_over=prev_chunk_left_over,
         inference_delay=inference_delay,
         execution_horizon=execution_horizon,
     )
-    return lambda x_t, time, velocity: step(x_t=x_t, time=time, original_denoise_step_partial=velocity)
+    return lambda x_t, time, velocity: step(
+        x_t=x_t, time=time, original_denoise_step_partial=lambda x_t: velocity(x_t.requires_grad_())
+    )
 
 
 def executed_steps(chunk: Tensor, left_over: Tensor) -> int | None:

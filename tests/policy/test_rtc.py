@@ -9,14 +9,14 @@ import pytest
 import torch
 from lerobot.configs import FeatureType, PolicyFeature, parser
 from lerobot.policies.factory import make_pre_post_processors
-from lerobot.policies.rtc import RTCConfig
+from lerobot.policies.rtc import RTCConfig, RTCProcessor
 from lerobot.robots import Robot, RobotConfig
 from lerobot.rollout import RolloutConfig, build_rollout_context, create_strategy
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
-from lerobot_qwenvla.policy.rtc import executed_steps
+from lerobot_qwenvla.policy.rtc import executed_steps, steering
 from lerobot_qwenvla.policy.solvers import evaluation_times, integrate
 from recordings_to_lerobot.actions.channels import CHANNELS
 
@@ -103,6 +103,20 @@ def test_a_chunk_is_bound_by_the_guidance_of_real_time_chunking_freer_from_step_
     )
     torch.testing.assert_close(bound, shares[:, None] * free, atol=1e-5, rtol=1e-4)
     assert (shares[DELAY - 1 : HORIZON + 1].diff() > 0).all() and (shares[HORIZON:] == 1).all()
+
+
+def test_what_is_left_of_the_last_chunk_bends_a_chunk_only_as_far_as_the_noise_decides_about_it():
+    processor = RTCProcessor(RTCConfig(execution_horizon=HORIZON))
+    steer = steering(processor, inference_delay=DELAY, prev_chunk_left_over=LEFT_OVER[None], execution_horizon=None)
+
+    def sure(x_t):  # of its actions, whatever the noise
+        return (x_t - LEFT_OVER.flip(0)) / 0.7
+
+    def undecided(x_t):  # its actions are what the noise says
+        return 0 * x_t
+
+    torch.testing.assert_close(steer(NOISE, 0.7, sure), sure(NOISE), atol=1e-4, rtol=0)
+    assert (steer(NOISE, 0.7, undecided)[:, :DELAY] != 0).all()
 
 
 @pytest.mark.parametrize("context", [nullcontext, torch.no_grad, torch.inference_mode])
