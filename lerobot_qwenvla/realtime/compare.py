@@ -25,7 +25,15 @@ from lerobot_qwenvla.miniworld.tasks import find_task
 from lerobot_qwenvla.policy.checkpoint import config_of_path
 from lerobot_qwenvla.realtime.measures import summary
 from lerobot_qwenvla.realtime.pages import figure, markdown
-from lerobot_qwenvla.realtime.players import AsyncClient, Rollout, SlowEngine, Slowness, SlowPolicy
+from lerobot_qwenvla.realtime.players import (
+    RTC_THRESHOLDS,
+    AsyncClient,
+    Rollout,
+    SlowEngine,
+    Slowness,
+    SlowPolicy,
+    rtc_config,
+)
 from lerobot_qwenvla.serving.background import serving
 from lerobot_qwenvla.serving.server import PolicyServerConfig
 
@@ -125,14 +133,17 @@ def _ways(config: CompareConfig, policy: SlowPolicy, path: str) -> Iterator[dict
     """By name."""
     instruction = find_task(config.task).words[0]
     processors = make_pre_post_processors(policy.config, path)
-    engine = SlowEngine(policy, *processors)
-    engine.slowness = policy.slowness
+    rtc = rtc_config(policy.config.chunk_size)
+    engine, chunking_engine = SlowEngine(policy, *processors), SlowEngine(policy, *processors, rtc=rtc)
+    engine.slowness = chunking_engine.slowness = policy.slowness
     engine.warm_up()
-    with serving(engine, PolicyServerConfig(port=0, fps=config.fps), path) as address:
+    server = PolicyServerConfig(port=0, fps=config.fps)
+    with serving(engine, server, path) as address, serving(chunking_engine, server, path) as chunking_address:
         yield {
-            "sync": Rollout(policy, *processors, instruction, is_rtc=False),
+            "sync": Rollout(policy, *processors, instruction),
             **{f"async {g:g}": AsyncClient(engine, address, instruction, g) for g in config.thresholds},
-            "rtc": Rollout(policy, *processors, instruction, is_rtc=True),
+            **{f"rtc {g:g}": Rollout(policy, *processors, instruction, rtc, g) for g in RTC_THRESHOLDS},
+            "async 1 rtc": AsyncClient(chunking_engine, chunking_address, instruction, 1.0),
         }
 
 

@@ -28,7 +28,9 @@ from lerobot_qwenvla.serving.engine import Decision, Engine, Question
 from lerobot_qwenvla.serving.wire.messages import SERVED
 
 # LeRobot's defaults, 10 and 30 actions of chunks of 50: of shorter ones, 10 bound actions leave none to react with.
-RTC_HORIZON, RTC_QUEUE = 10 / 50, 30 / 50
+# Below a threshold of a whole chunk, the policy sees only few of the pictures it was trained to look back to.
+RTC_HORIZON = 10 / 50
+RTC_THRESHOLDS = (30 / 50, 1.0)
 POLL_S = 0.02
 
 
@@ -71,20 +73,18 @@ class SlowEngine(Engine):
 
 @dataclass(frozen=True)
 class Rollout:
-    """`lerobot-rollout --inference.type=sync|rtc`."""
+    """`lerobot-rollout --inference.type=sync`, or with `rtc` that of this threshold, a share of the chunk."""
 
     policy: SlowPolicy
     preprocessor: PolicyProcessorPipeline
     postprocessor: PolicyProcessorPipeline
     instruction: str
-    is_rtc: bool
+    rtc: RTCConfig | None = None
+    queue_threshold: float = 0.0
 
     def play(self, world: MiniworldRobotConfig) -> Episode:
         self.policy.slowness.looks = []
-        self.policy.config.rtc_config = None
-        if self.is_rtc:
-            horizon = max(1, round(RTC_HORIZON * self.policy.config.chunk_size))
-            self.policy.config.rtc_config = RTCConfig(execution_horizon=horizon)
+        self.policy.config.rtc_config = self.rtc
         self.policy.init_rtc_processor()
         robot = MiniworldRobot(world)
         robot.connect()
@@ -102,7 +102,7 @@ class Rollout:
     def _engine(self, robot: Robot) -> InferenceEngine:
         common = {"policy": self.policy, "preprocessor": self.preprocessor, "postprocessor": self.postprocessor}
         common |= {"task": self.instruction, "device": self.policy.config.device}
-        if not self.is_rtc:
+        if self.rtc is None:
             return SyncInferenceEngine(
                 **common,
                 dataset_features=_features(robot),
@@ -112,10 +112,10 @@ class Rollout:
         return RTCInferenceEngine(
             **common,
             robot_wrapper=ThreadSafeRobot(robot),
-            rtc_config=self.policy.config.rtc_config,
+            rtc_config=self.rtc,
             hw_features=_features(robot),
             fps=robot.config.fps,
-            rtc_queue_threshold=round(RTC_QUEUE * self.policy.config.chunk_size),
+            rtc_queue_threshold=round(self.queue_threshold * self.policy.config.chunk_size),
         )
 
 
@@ -160,6 +160,11 @@ class AsyncClient:
             client.stop()
             if threads[0].is_alive():
                 threads[0].join()
+
+
+def rtc_config(chunk_size: int) -> RTCConfig:
+    """LeRobot's, of a chunk of 50 actions, for one of this size."""
+    return RTCConfig(execution_horizon=max(1, round(RTC_HORIZON * chunk_size)))
 
 
 def _control(robot: MiniworldRobot, engine: InferenceEngine, fps: float) -> EpisodeResult:

@@ -10,7 +10,7 @@ import pytest
 from tests.serving.small_policy import save_policy
 
 PAGE = Path(__file__).parents[2] / "docs" / "async.md"
-WAYS = ["sync", "async 0.5", "rtc"]
+WAYS = ["sync", "async 0.5", "rtc 0.6", "rtc 1", "async 1 rtc"]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def test_every_way_plays_every_delay_once(run, tmp_path):
     assert [row["way"] for row in first] == WAYS
     assert all(row["decisions"] >= 2 and row["actions_hz"] > 0 and row["reaction_ms"] > 0 for row in first)
     printed = run("--delays_ms=[0, 500]")
-    assert rows()[:3] == first and [row["way"] for row in rows()[3:]] == WAYS
-    fast, slow = (dict(zip(WAYS, part, strict=True)) for part in (rows()[:3], rows()[3:]))
+    assert rows()[: len(WAYS)] == first and [row["way"] for row in rows()[len(WAYS) :]] == WAYS
+    fast, slow = (dict(zip(WAYS, part, strict=True)) for part in (rows()[: len(WAYS)], rows()[len(WAYS) :]))
     # Who waits for each decision stalls; who decides meanwhile reacts no sooner than a decision takes.
     assert slow["sync"]["stalled"] > fast["sync"]["stalled"]
     assert all(slow[way]["reaction_ms"] > 500 for way in WAYS)
