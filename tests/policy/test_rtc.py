@@ -131,6 +131,15 @@ def test_actions_are_the_same_in_every_gradient_mode_and_carry_no_gradient(make_
     assert all(parameter.grad is None for parameter in policy.parameters())
 
 
+def test_a_compiled_velocity_is_differentiated_too(make_actor):
+    policy = make_actor()
+    start_rtc(policy)
+    eager = decide(policy, inference_delay=DELAY, prev_chunk_left_over=LEFT_OVER)
+    policy.model.velocity = torch.compile(policy.model.velocity, fullgraph=True, backend="aot_eager")
+    compiled = decide(policy, inference_delay=DELAY, prev_chunk_left_over=LEFT_OVER)
+    torch.testing.assert_close(compiled, eager, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("executed", range(CHUNK + 1))
 def test_what_is_left_of_a_chunk_tells_the_step(executed):
     chunk = torch.randn(CHUNK, 5)
