@@ -1,6 +1,6 @@
 """How soon all keys are up once a person touches the keyboard, measured by the game, in a window of a virtual X server.
 
-    python benchmarks/interrupt.py [--turns=20]
+    python benchmarks/window/interrupt.py [--turns=20]
 
 Each turn the window robot holds W. "Hand": a person presses Q, and the game tells how long after that key W came up.
 "Watchdog": nobody does anything, actions merely stop coming; from the last one to W coming up. Both alternate. Prints
@@ -21,7 +21,7 @@ from lerobot_qwenvla.devices.desktop.window_robot import WindowRobot
 from lerobot_qwenvla.devices.robot_features import values_of
 from recordings_to_lerobot.actions.encoding import action_vector
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from virtual_screen import TITLE, Game, Screen, virtual_desktop, wait_until
 
 W, Q = ord("w"), ord("q")

@@ -1,6 +1,6 @@
 """A policy plays as a person does: it sees a game's window and moves mouse and keyboard of the (virtual) X server.
 
-    python benchmarks/play_window.py CHECKPOINT [--task=OneRoom] [--canvas=128] [--episodes=20]
+    python benchmarks/window/play.py CHECKPOINT [--task=OneRoom] [--canvas=128] [--episodes=20]
 
 The game is `qwenvla-record --player=human`, the player `lerobot-rollout --robot.type=window`; a hand on the space bar
 begins each episode, and the game does not wait. Beside it `lerobot-eval` plays as many episodes in a world that does.
@@ -12,13 +12,14 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from lerobot_qwenvla.evaluation.success import wilson_interval
 from lerobot_qwenvla.miniworld.tasks import find_task
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from virtual_screen import Screen, virtual_desktop, wait_until
 
 BIN = Path(sys.executable).parent
@@ -54,7 +55,8 @@ def in_the_window(screen: Screen, folder: Path, options: argparse.Namespace) -> 
         while game.poll() is None:
             assert player.poll() is None, (folder / "rollout.log").read_text()
             if "Tap Space" in title_of(screen):
-                screen.do("key space sleep 0.2")
+                screen.do("key space")
+            time.sleep(0.5)  # asking takes time from the game
     finally:
         player.terminate()
         player.wait()
