@@ -26,7 +26,8 @@ class Screen:
     def __init__(self, folder, *options):
         read_end, write_end = os.pipe()
         self._framebuffer = folder / "Xvfb_screen0"
-        command = f"Xvfb -displayfd {write_end} -screen 0 800x800x24 -nolisten tcp -fbdir {folder}"
+        # Without -noreset the server starts anew whenever its last client leaves, and refuses whoever comes meanwhile.
+        command = f"Xvfb -displayfd {write_end} -screen 0 800x800x24 -nolisten tcp -noreset -fbdir {folder}"
         self._server = subprocess.Popen([*command.split(), *options], pass_fds=[write_end], stderr=subprocess.DEVNULL)
         os.close(write_end)
         with os.fdopen(read_end) as pipe:
@@ -105,11 +106,8 @@ def virtual_desktop(folder: Path) -> Iterator[Screen]:
     """A screen that is this process's display; without the programs for it, the test is skipped."""
     if not WINDOW.is_there():
         pytest.skip(WINDOW.remedy())
-    screen = Screen(folder)
-    with pytest.MonkeyPatch.context() as patch:
+    with contextlib.closing(Screen(folder)) as screen, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISPLAY", screen.display)
         for name in ("WAYLAND_DISPLAY", "XDG_SESSION_TYPE"):
             patch.delenv(name, raising=False)
         yield screen
-        screen.do("mousemove 1 1 mousemove 2 2 sleep 0.2")  # pynput's threads end with an event
-    screen.close()
