@@ -15,11 +15,8 @@ from lerobot.configs.train import TrainPipelineConfig
 
 from lerobot_qwenvla.ablations.options import AblationConfig, VariantConfig
 from lerobot_qwenvla.demo.runner import Stage
-from lerobot_qwenvla.demo.stages import FEATURE_SETTINGS, checkpoint_of, evaluated, featured, recorded, trained
+from lerobot_qwenvla.demo.stages import FEATURE_SETTINGS, WINDOW, checkpoint_of, evaluated, featured, recorded, trained
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
-
-# What features of frames that are encoded one by one do not depend on.
-WINDOW = ("num_frames", "frame_skip")
 
 
 @dataclass(frozen=True)

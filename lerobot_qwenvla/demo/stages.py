@@ -16,6 +16,8 @@ FEATURE_SETTINGS = (
     "backbone", "backbone_revision", "vlm_layer", "quantization", "vision_quantization", "dtype", "image_size",
     "frame_encoding", "num_frames", "frame_skip",
 )  # fmt: skip
+# Which frames a decision looks at: features depend on it where the frames are read together.
+WINDOW = ("num_frames", "frame_skip")
 
 
 def demo_stages(config: DemoConfig) -> list[Stage]:
@@ -54,7 +56,8 @@ def featured(config: DemoConfig, name: str = "features", **settings: Any) -> Sta
     """Frozen features of the recorded frames, for training runs with these settings of the policy."""
     out, training = config.output_dir, _training(config)
     policy = {**training["policy"], "backbone": backbone_of(config), **settings}
-    frozen = {setting: policy[setting] for setting in (*FEATURE_SETTINGS, "device") if setting in policy}
+    names = [name for name in FEATURE_SETTINGS if name not in WINDOW or policy.get("frame_encoding") == "joint"]
+    frozen = {setting: policy[setting] for setting in (*names, "device") if setting in policy}
     command = [
         program("qwenvla-precompute-features"), "--policy.type=qwenvla", *_options(frozen),
         f"--dataset.repo_id={training['dataset']['repo_id']}", f"--dataset.root={out / 'dataset'}",

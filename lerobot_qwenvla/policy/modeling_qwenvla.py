@@ -30,8 +30,11 @@ from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 from lerobot_qwenvla.policy.hub.card import make_card
 from lerobot_qwenvla.policy.observation import Observation
 from lerobot_qwenvla.policy.perception import Perception
-from lerobot_qwenvla.policy.processor_qwenvla import check_statistics, with_ranges
+from lerobot_qwenvla.policy.processor_qwenvla import action_moments, check_statistics, with_ranges
 from lerobot_qwenvla.policy.rtc import executed_steps, steering
+
+# Of a dataset, to learn what they have in common.
+MOST_INSTRUCTIONS = 256
 
 
 class QwenVLAPolicy(PreTrainedPolicy):
@@ -77,11 +80,23 @@ class QwenVLAPolicy(PreTrainedPolicy):
         self.perception = Perception(config, self.backbone, store)
         grids = {camera: self.backbone.token_grid(feature.shape) for camera, feature in config.image_features.items()}
         self.model = FlowMatching(config, grids, self.backbone.width)
+        if dataset_meta is not None:
+            self._fit(dataset_meta)
         if config.compile_model:
             self.model.compile_velocity(config.compile_mode)
         self.register_load_state_dict_post_hook(expect_no_backbone)
         self.reset()
         self.init_rtc_processor()
+
+    @torch.no_grad()
+    def _fit(self, dataset_meta: LeRobotDatasetMetadata) -> None:
+        """Takes what is common to all actions and instructions of a dataset; a checkpoint has it of its own."""
+        if moments := action_moments(self.config, dataset_meta.stats):
+            self.model.expert.prior.fit(*moments)
+        texts = list(dataset_meta.tasks.index)
+        some = texts[:: -(-len(texts) // MOST_INSTRUCTIONS)]
+        words = self.perception.store or self.backbone
+        self.model.context.instruction.fit(words.words(some, torch.device(self.config.device)))
 
     def reset(self, session: Hashable | None = None) -> None:
         """Forgets the running episodes, or the frames of one session."""

@@ -4,8 +4,16 @@ from typing import Any
 
 import torch
 from lerobot.configs import NormalizationMode, PolicyFeature
-from lerobot.processor import PolicyAction, PolicyProcessorPipeline, make_default_pre_post_processors
+from lerobot.processor import (
+    NormalizerProcessorStep,
+    PolicyAction,
+    PolicyProcessorPipeline,
+    TransitionKey,
+    create_transition,
+    make_default_pre_post_processors,
+)
 from lerobot.utils.constants import ACTION, OBS_STATE
+from torch import Tensor
 
 from lerobot_qwenvla.policy.configuration_qwenvla import QwenVLAConfig
 
@@ -77,6 +85,22 @@ def with_ranges(config: QwenVLAConfig, stats: Statistics | None) -> Statistics:
         else:
             stats[key][high] = torch.where(highest - lowest <= rounding, lowest + 1.0, highest)
     return stats
+
+
+def action_moments(config: QwenVLAConfig, stats: Statistics) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation (A,) of normalised actions; None if the dataset has none of its own.
+
+    Args:
+        config: With the action and how it is normalised.
+        stats: As `with_ranges` made them.
+    """
+    action = stats.get(ACTION, {})
+    if not {"mean", "std"} <= action.keys():
+        return None
+    normalizer = NormalizerProcessorStep({ACTION: config.action_feature}, config.normalization_mapping, stats)
+    mean, std = (torch.as_tensor(action[name], dtype=torch.float32) for name in ("mean", "std"))
+    low, high = normalizer(create_transition(action=torch.stack((mean, mean + std))))[TransitionKey.ACTION]
+    return low, high - low
 
 
 def _normalised(config: QwenVLAConfig) -> list[tuple[str, PolicyFeature, tuple[str, str]]]:

@@ -26,10 +26,16 @@ def test_another_learning_rate_needs_no_new_features(make_demo):
 
 
 @pytest.mark.parametrize("setting", ["vlm_layer", "image_size", "num_frames"])
-def test_another_view_of_the_frames_needs_new_features(make_demo, setting):
+def test_another_view_of_frames_that_are_read_together_needs_new_features(make_demo, setting):
     assert setting in FEATURE_SETTINGS
-    assert featured(make_demo(**{setting: 3})).command != featured(make_demo()).command
-    assert f"--policy.{setting}=3" in featured(make_demo(), **{setting: 3}).command
+    before = featured(make_demo(frame_encoding="joint")).command
+    assert featured(make_demo(frame_encoding="joint", **{setting: 5})).command != before
+    assert f"--policy.{setting}=5" in featured(make_demo(frame_encoding="joint"), **{setting: 5}).command
+
+
+def test_frames_that_are_read_one_by_one_have_the_same_features_for_any_number_of_them(make_demo):
+    before = featured(make_demo()).command
+    assert featured(make_demo(num_frames=5, frame_skip=1)).command == before
 
 
 def test_the_backbone_is_always_the_demos_own(make_demo):

@@ -76,16 +76,16 @@ def test_a_chunk_continues_what_is_left_of_the_last_one(make_actor, solver, guid
     start_rtc(policy)
     after = distance(decide(policy, inference_delay=DELAY, prev_chunk_left_over=left_over), left_over)
     # Bound to it while the decision is being made, less between, and free behind the horizon.
-    assert (after[:, :DELAY] < 0.1 * before[:, :DELAY]).all()
+    assert (after[:, :DELAY] < 0.3 * before[:, :DELAY]).all()
     assert (after[:, DELAY : HORIZON - 1] < before[:, DELAY : HORIZON - 1]).all()
     torch.testing.assert_close(after[:, HORIZON:], before[:, HORIZON:], atol=0.05, rtol=0)
 
 
 def test_a_chunk_is_bound_by_the_guidance_of_real_time_chunking_freer_from_step_to_step(make_actor):
     policy = make_actor(solver="euler")
-    velocity = policy.model.expert.action_out
-    torch.nn.init.zeros_(velocity.weight)  # the same at all times and everywhere: what bends it is the guidance alone
-    torch.nn.init.normal_(velocity.bias)
+    constant = torch.randn_like(LEFT_OVER)
+    # The same at all times and everywhere: what bends it is the guidance alone.
+    policy.model.velocity = lambda x_t, modulations, context: constant + 0 * x_t
     free = LEFT_OVER - decide(policy)
     start_rtc(policy)
     bound = LEFT_OVER - decide(policy, inference_delay=DELAY, prev_chunk_left_over=LEFT_OVER)

@@ -97,4 +97,5 @@ def test_two_processes_accumulate_as_one_with_twice_the_batch(start, start_two, 
         load_file(tmp_path / run / "checkpoints" / "last" / "pretrained_model" / "model.safetensors")
         for run in ("one", "two")
     )
-    torch.testing.assert_close(two, one, atol=2e-6, rtol=0)
+    # A fiftieth of one of Adam's updates, which makes as much of a gradient that is mostly rounding as of any other.
+    torch.testing.assert_close(two, one, atol=2e-5, rtol=0)

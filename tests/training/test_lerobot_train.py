@@ -53,4 +53,5 @@ def test_two_processes_train_as_one_with_twice_the_batch(start_two, train_argume
     for losses in (training_losses, validation_losses):
         got, wanted = ([float(loss) for loss in losses(text)] for text in (log, expected))
         assert got == pytest.approx(wanted, abs=2e-3)  # they are rounded
-    torch.testing.assert_close(weights(tmp_path / "run"), weights(expected_dir), atol=1e-5, rtol=0)
+    # A tenth of one of Adam's updates, which makes as much of a gradient that is mostly rounding as of any other.
+    torch.testing.assert_close(weights(tmp_path / "run"), weights(expected_dir), atol=1e-4, rtol=0)

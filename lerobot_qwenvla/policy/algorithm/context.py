@@ -12,6 +12,9 @@ POOL_STRIDE = 2
 # Normalised states are about 1, at most a few; what is far beyond was not seen in training and must not flood the rest.
 STATE_LIMIT = 10.0
 
+# Of a channel of the words' features. What varies less is rounding.
+SMALLEST_STD = 1e-3
+
 
 @dataclass(frozen=True)
 class Features:
@@ -30,22 +33,38 @@ class Features:
 
 
 class InstructionPooling(nn.Module):
-    """The tokens of an instruction → one vector, of which each head listens to other words."""
+    """The tokens of an instruction → one vector, of which each head listens to other words.
+
+    What all instructions of the recordings have in common is taken off, and what tells them apart is of unit size:
+    otherwise it is a hundredth of what scales the picture tokens, and training needs thousands of steps to hear it.
+    """
 
     def __init__(self, *, width: int, feature_width: int, heads: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(feature_width)
-        self.score = nn.Linear(feature_width, heads)
-        self.project = nn.Linear(feature_width, width)
-        # "red" and "ball" are more than their sum: a red ball is neither another red thing nor another ball.
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.register_buffer("mean", torch.zeros(feature_width))
+        self.register_buffer("std", torch.ones(feature_width))
+        self.score = nn.Linear(feature_width, heads, bias=False)
+        nn.init.zeros_(self.score.weight)  # hears all words alike at first
+        self.project = nn.Linear(feature_width, width, bias=False)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+
+    @torch.no_grad()
+    def fit(self, words: Tensor) -> None:
+        """Takes what the instructions (N, L, D) of a dataset have in common."""
+        tokens = words[~_is_padding(words)].float()
+        self.mean.copy_(tokens.mean(0))
+        self.std.copy_(tokens.std(0).clamp(min=SMALLEST_STD))
 
     def forward(self, words: Tensor) -> Tensor:  # (B, L, D) → (B, W)
-        tokens = self.norm(words.float())  # frozen features come in the type they are kept in
-        is_padding = (words == 0).all(-1, keepdim=True)  # (B, L, 1)
+        tokens = (words.float() - self.mean) / self.std  # frozen features come in the type they are kept in
+        is_padding = _is_padding(words)[..., None]  # (B, L, 1)
         attention = self.score(tokens).masked_fill(is_padding, -torch.inf).softmax(dim=1)  # (B, L, H)
         values = self.project(tokens).unflatten(-1, (attention.shape[-1], -1))  # (B, L, H, W/H)
-        return self.mlp((attention[..., None] * values).sum(1).flatten(1))
+        return self.norm((attention[..., None] * values).sum(1).flatten(1))
+
+
+def _is_padding(words: Tensor) -> Tensor:  # (B, L, D) → (B, L)
+    return (words == 0).all(-1)
 
 
 class CameraProjector(nn.Module):

@@ -5,22 +5,35 @@ The context does not depend on the denoising time, so its keys and values are co
 layers do with a time does not depend on the chunk, so it is computed once for all times of a solver.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from lerobot.policies.common.vla_utils import create_sinusoidal_pos_embedding
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lerobot_qwenvla.policy.algorithm.prior import Coefficients, GaussianPrior
+
 # Shortest and longest period of the time's sines and cosines (those of pi0).
 MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
 
 KeysValues = list[tuple[Tensor, Tensor]]  # per cross-attention layer, each (B, H, S, D/H)
-Modulations = list[Tensor]  # per layer (N, 6·D), of N times
+
+
+class Modulations(NamedTuple):
+    """What N times change: each layer (N, 6·D), and what is expected of x_t beforehand."""
+
+    layers: list[Tensor]
+    prior: Coefficients
 
 
 def at_time(modulations: Modulations, i: int) -> Modulations:
     """Of N times, those of the i-th, for all rows."""
-    return [layer[i : i + 1] for layer in modulations]
+    return Modulations(
+        [layer[i : i + 1] for layer in modulations.layers],
+        Coefficients(*(each[i : i + 1] for each in modulations.prior)),
+    )
 
 
 class Attention(nn.Module):
@@ -93,6 +106,7 @@ class ActionExpert(nn.Module):
     ) -> None:
         super().__init__()
         self.checkpointing = checkpointing
+        self.prior = GaussianPrior(action)
         self.action_in = nn.Linear(action, width)
         self.position = nn.Parameter(torch.randn(chunk_size, width) * 0.02)
         self.time_mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -106,11 +120,11 @@ class ActionExpert(nn.Module):
         return [layer.attention.keys_values(context) for layer in self.layers[::2]]
 
     def modulations(self, time: Tensor) -> Modulations:
-        """What each layer scales, shifts and gates by at times (N,) in [0, 1]."""
+        """What each layer scales, shifts and gates by at times (N,) in [0, 1], and the prior of then."""
         width = self.position.shape[-1]
         embedding = create_sinusoidal_pos_embedding(time, width, MIN_PERIOD, MAX_PERIOD, device=time.device)
         embedding = self.time_mlp(embedding.to(self.position.dtype))  # (N, D)
-        return [layer.modulation(embedding) for layer in self.layers]
+        return Modulations([layer.modulation(embedding) for layer in self.layers], self.prior.at(time))
 
     def forward(self, x_t: Tensor, modulations: Modulations, context: KeysValues) -> Tensor:
         """Velocity of noisy actions.
@@ -123,9 +137,12 @@ class ActionExpert(nn.Module):
         Returns:
             (B·K, chunk, A)
         """
-        tokens = self.action_in(x_t) + self.position
+        x_mean, x_std, v_slope, v_std = (each[:, None] for each in modulations.prior)  # (B·K or 1, 1, A)
+        deviation = x_t - x_mean
+        tokens = self.action_in(deviation / x_std) + self.position
         recompute = self.checkpointing and self.training
-        for i, (layer, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
+        for i, (layer, modulation) in enumerate(zip(self.layers, modulations.layers, strict=True)):
             arguments = tokens, modulation, context[i // 2] if i % 2 == 0 else None
             tokens = checkpoint(layer, *arguments, use_reentrant=False) if recompute else layer(*arguments)
-        return self.action_out(self.norm(tokens))
+        expected = v_slope * deviation - self.prior.mean
+        return expected + v_std * self.action_out(self.norm(tokens))

@@ -81,4 +81,4 @@ def test_word_shares_are_those_of_the_pooling(policy):
     assert (shares[1, :, 4:] == 0).all()
     values = heard[pooling.project][0][1].unflatten(-1, (shares.shape[1], -1))  # (B, L, H, W/H)
     heads = torch.einsum("bhl,blhw->bhw", shares, values).flatten(1)
-    torch.testing.assert_close(pooling.mlp(heads), pooled)
+    torch.testing.assert_close(pooling.norm(heads), pooled)

@@ -79,7 +79,19 @@ def test_heads_can_listen_to_words_of_their_own():
     pooling = InstructionPooling(width=4, feature_width=24, heads=2)
     words = torch.randn(1, 3, 24)
     with torch.no_grad():  # the first head hears the first word, the second one the last
-        pooling.score.weight.copy_(100 * pooling.norm(words)[0, [0, 2]])
-        pooling.score.bias.zero_()
-    heard = pooling.project(pooling.norm(words))[0]  # (L, W)
-    torch.testing.assert_close(pooling(words)[0], pooling.mlp(torch.cat([heard[0, :2], heard[2, 2:]])))
+        pooling.score.weight.copy_(100 * words[0, [0, 2]])
+    heard = pooling.project(words)[0]  # (L, W)
+    torch.testing.assert_close(pooling(words)[0], pooling.norm(torch.cat([heard[0, :2], heard[2, 2:]])))
+
+
+def test_what_all_instructions_have_in_common_is_not_heard():
+    torch.manual_seed(0)
+    pooling = InstructionPooling(width=32, feature_width=24, heads=4)
+    common = 50.0 + 100 * torch.rand(24)
+    words = torch.cat([common + 0.1 * torch.randn(6, 7, 24), torch.zeros(6, 2, 24)], dim=1)
+    pooling.fit(words)
+    heard = pooling(words)  # (6, W)
+    assert (heard - heard.mean(0)).square().mean() > 0.5 * heard.square().mean() > 0.25
+    # Of a dataset with a single instruction nothing is left, and nothing of it is made large.
+    pooling.fit(words[:1])
+    assert pooling(words[:1]).abs().max() < 0.1

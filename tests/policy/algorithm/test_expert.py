@@ -52,7 +52,7 @@ def test_layers_alternate_between_context_and_chunk():
 
 
 def test_neighbouring_times_modulate_differently():
-    modulations = make_expert().modulations(torch.linspace(0, 1, 101))
+    modulations = make_expert().modulations(torch.linspace(0, 1, 101)).layers
     assert all(layer.shape == (101, 6 * 32) for layer in modulations)
     assert (modulations[0][1:] - modulations[0][:-1]).norm(dim=-1).min() > 0.01
 
