@@ -26,11 +26,12 @@ from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.runner import run_stages
 from lerobot_qwenvla.demo.stages import backbone_of, featured, recorded
 from lerobot_qwenvla.tools.stopwatch import Stopwatch
+from lerobot_qwenvla.training.rows import batchwise
 from lerobot_qwenvla.training.validation import with_float_pictures
 
 
 class Training:
-    """A training run that takes a step when it is told to, as lerobot-train takes them."""
+    """A training run that takes a step when it is told to, as qwenvla-train takes them."""
 
     def __init__(self, config: TrainPipelineConfig, seed: int = 0) -> None:
         torch.manual_seed(seed)
@@ -43,7 +44,7 @@ class Training:
         self.optimizer = config.policy.get_optimizer_preset().build(self.policy.get_optim_params())
         samples = torch.Generator().manual_seed(seed)
         loader = DataLoader(dataset, config.batch_size, shuffle=True, drop_last=True, generator=samples)
-        self.batches = chain.from_iterable(repeat(loader))
+        self.batches = chain.from_iterable(repeat(batchwise(loader)))
 
     def step(self) -> None:
         batch = self.preprocessor(with_float_pictures(next(self.batches), self.cameras))

@@ -69,10 +69,11 @@ def featured(config: DemoConfig, name: str = "features", **settings: Any) -> Sta
 def trained(config: DemoConfig, run: str, data: str = "features", **settings: Any) -> Stage:
     """A training run on features, with these settings of the policy; or on pictures, of any policy of LeRobot."""
     out = config.output_dir
+    trainer = "lerobot-train"
     if _training(config)["policy"]["type"] == "qwenvla":
-        settings = {"backbone": backbone_of(config), **settings}
+        trainer, settings = "qwenvla-train", {"backbone": backbone_of(config), **settings}
     command = [
-        program("lerobot-train"), f"--config_path={config.train_config}", *_options(settings),
+        program(trainer), f"--config_path={config.train_config}", *_options(settings),
         f"--dataset.root={out / data}", f"--output_dir={out / f'train-{run}'}", f"--seed={config.seed}",
     ]  # fmt: skip
     return Stage(f"train-{run}", command, out / f"train-{run}", inputs=(config.train_config,))

@@ -1,1 +1,1 @@
-"""What lerobot-train 0.6 lacks: gradient accumulation, averaged weights, and the best of a run's checkpoints."""
+"""What lerobot-train 0.6 lacks: gradient accumulation, averaged weights, whole batches, a run's best checkpoint."""

@@ -1,4 +1,4 @@
-"""Gradient accumulation, and the order of a resumed run, under a training loop that knows of neither."""
+"""Gradient accumulation, whole batches and the order of a resumed run, under a training loop that knows of none."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +9,8 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from lerobot.datasets import EpisodeAwareSampler
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+from lerobot_qwenvla.training.rows import batchwise
 
 MIXED_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
 
@@ -34,12 +36,12 @@ class AccumulatingAccelerator(Accelerator):
         self._last_norm = torch.zeros(())
 
     def prepare_data_loader(self, data_loader: DataLoader, *args: Any, **kwargs: Any) -> DataLoader:
-        """Counts epochs from that of the sampler, which a resumed run has set to where it goes on.
+        """Reads whole batches where it can, and counts epochs from that of the sampler, which a resumed run has set.
 
         accelerate counts them from 0 in each process and tells the sampler at the start of each (`set_epoch`): after
         resuming, LeRobot's sampler would begin at the right sample, but in the order of the first epoch.
         """
-        prepared = super().prepare_data_loader(data_loader, *args, **kwargs)
+        prepared = super().prepare_data_loader(batchwise(data_loader), *args, **kwargs)
         if isinstance(data_loader.sampler, EpisodeAwareSampler):
             prepared.iteration = data_loader.sampler.state_dict()["epoch"]
         return prepared

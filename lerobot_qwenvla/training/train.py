@@ -1,4 +1,4 @@
-"""`qwenvla-train`: lerobot-train with gradient accumulation, averaged weights and exact resuming in later epochs.
+"""`qwenvla-train`: lerobot-train with gradient accumulation, averaged weights, exact resuming and whole batches.
 
 LeRobot's main branch has the first two, under the same names.
 """

@@ -28,6 +28,7 @@ from lerobot_qwenvla.policy.modeling_qwenvla import QwenVLAPolicy
 from lerobot_qwenvla.training.accumulation import AccumulatingAccelerator
 from lerobot_qwenvla.training.averaging import AVERAGED_MODEL_DIR, checkpoints
 from lerobot_qwenvla.training.options import QwenVLATrainConfig
+from lerobot_qwenvla.training.rows import batchwise
 
 BEST = "best"
 
@@ -69,7 +70,7 @@ def validate(config: ValidateConfig) -> dict[str, dict[str, float]]:
         pretrained_path=str(weights[-1]),
         preprocessor_overrides={"device_processor": {"device": run.policy.device}},
     )
-    batches = DataLoader(held_out, run.batch_size, num_workers=run.num_workers)
+    batches = batchwise(DataLoader(held_out, run.batch_size, num_workers=run.num_workers))
     losses = {}
     for folder in tqdm(weights, "Validating", unit="checkpoint"):
         policy.load_state_dict(load_file(folder / "model.safetensors"))
