@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from lerobot_qwenvla.evaluation.success import wilson_interval
 from lerobot_qwenvla.miniworld.tasks import find_task
@@ -28,40 +30,45 @@ FIRST_SEED = 200_000
 TITLE = "(seed "
 
 
+@contextmanager
+def running(*command: str | Path, output: IO[str] | int) -> Iterator[subprocess.Popen]:
+    """A process that does not outlive this block, however it ends."""
+    process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def in_the_window(screen: Screen, folder: Path, options: argparse.Namespace) -> list[bool]:
     """Successes of the episodes that were played by mouse and keyboard."""
     recordings = folder / "recordings"
-    game = subprocess.Popen(
-        [
-            BIN / "qwenvla-record", "--player=human", "--keep_failures=true", f"--task={options.task}",
-            f"--canvas={options.canvas}", f"--episodes={options.episodes}", f"--first_seed={FIRST_SEED}",
-            f"--output={recordings}",
-        ],
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    wait_until(lambda: TITLE in title_of(screen))
-    with (folder / "rollout.log").open("w") as log:
-        player = subprocess.Popen(
-            [
-                BIN / "lerobot-rollout", "--robot.type=window", f"--robot.window={TITLE}", "--robot.interrupt=false",
-                f"--robot.canvas_w={options.canvas}", f"--robot.canvas_h={options.canvas}",
-                f"--policy.path={options.checkpoint}", f"--task={find_task(options.task).words[0]}", "--fps=10",
-                "--duration=100000",
-            ],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        wait_until(lambda: "Playing" in (folder / "rollout.log").read_text())
-        while game.poll() is None:
-            assert player.poll() is None, (folder / "rollout.log").read_text()
-            if "Tap Space" in title_of(screen):
-                screen.do("key space")
-            time.sleep(0.5)  # asking takes time from the game
-    finally:
-        player.terminate()
-        player.wait()
-        game.kill()
-        game.wait()
+    game_command = [
+        BIN / "qwenvla-record", "--player=human", "--keep_failures=true", f"--task={options.task}",
+        f"--canvas={options.canvas}", f"--episodes={options.episodes}", f"--first_seed={FIRST_SEED}",
+        f"--output={recordings}",
+    ]  # fmt: skip
+    player_command = [
+        BIN / "lerobot-rollout", "--robot.type=window", f"--robot.window={TITLE}", "--robot.interrupt=false",
+        f"--robot.canvas_w={options.canvas}", f"--robot.canvas_h={options.canvas}",
+        f"--policy.path={options.checkpoint}", f"--task={find_task(options.task).words[0]}", "--fps=10",
+        "--duration=100000",
+    ]  # fmt: skip
+    game_log, player_log = folder / "game.log", folder / "rollout.log"
+    with game_log.open("w") as log, running(*game_command, output=log) as game:
+        wait_until(lambda: TITLE in title_of(screen))
+        with player_log.open("w") as log, running(*player_command, output=log) as player:
+            wait_until(lambda: "Playing" in player_log.read_text())
+            while game.poll() is None:
+                assert player.poll() is None, player_log.read_text()
+                if "Tap Space" in title_of(screen):
+                    screen.do("key space")
+                time.sleep(0.5)  # asking takes time from the game
     metas = sorted(recordings.glob("*/meta.json"))
     if len(metas) != options.episodes:
         sys.exit(f"the game ended after {len(metas)} of {options.episodes} episodes: did the policy press Escape?")
