@@ -6,7 +6,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.factory import make_train_eval_datasets
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.factory import make_policy, make_pre_post_processors
@@ -15,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.utils.data import default_collate
 
+from lerobot_qwenvla.evaluation.loading import read_training
 from recordings_to_lerobot.actions.channels import CHANNEL_INDEX, CHANNELS
 from recordings_to_lerobot.actions.encoding import denormalize_px
 
@@ -95,7 +95,7 @@ def predicted_against_recorded(checkpoint: Path, seed: int = 0) -> Figure:
 
 def _predict_held_out_episode(checkpoint: Path, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Prediction (N, chunk, A) and recorded action (N, A) for each frame, and the frames between two decisions."""
-    config = TrainPipelineConfig.from_pretrained(checkpoint)
+    config = read_training(checkpoint)
     config.policy.pretrained_path = checkpoint
     _, held_out = make_train_eval_datasets(config)
     policy = make_policy(config.policy, ds_meta=held_out.meta)
