@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForImageTextToText,
     Qwen2TokenizerFast,
@@ -24,6 +24,30 @@ SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
     "<|video_pad|>",
 )  # fmt: skip
+
+# Common words of instructions: each is one token, as in Qwen3-VL, so that "red" is the same in words never trained on.
+WORDS = """
+a about above across after again against ahead all along also an and another any approach are area arm arms around as
+at attack avoid away back ball balls be bed before begin behind belong belongs below beneath beside between big black
+blade block blue book both box boxes branch branches brick bridge bring brown build button by can car card carry catch
+ceiling center chair chest circle climb close collect color colour come comes cone continue corner corridor corridors
+cover craft crate cross cube cursor cut cyan cylinder dark deep desk dig direction do door doors down drag drive drop
+each east eat edge either empty end ends enemy enter entrance every everything exit face far fast few fight figure
+find first floor follow for forest fork forward four from front full gap gate gather get give go goal gold grab grass
+gray green grey ground hall hallway hand hard has have head heal here high hill hit hold home house how hunt I if in
+inside into iron is it item its join jump junction keep key keys kill kit kitchen know lamp large last lava lead leave
+left leg less let level lie lies light like line lit little long look low magenta make map marked maze me menu middle
+mine monster more most mountain mouse move name named names near nearest need never next night no none north not
+nothing now object objects of off old on once one open opening opposite or orange other out outside over pale pass
+path pause pick picture pillar pink place plan plant play point post press pull purple push put quick quickly quit
+reach read red rest return right ring river road roof room rooms rotate round row run safe same says search second see
+select set shape she shield shoot short should show side sign silver sit skip slope slot slow slowly small so some
+south space sphere splits square stairs stand stands start stay stone stop straight strike sword T table take talk tall
+tell than that the their them then there these they thing things third this those three through throw time to together
+top torch touch toward towards tower trap travel treasure tree triangle turn two under until up upstairs us use user
+view violet visit wait walk wall walls want watch water way ways weapon west what wheel when where which white whose
+wide will window with without wood words world write written yard yellow yes you your zone
+"""
 
 # The prompt format of Qwen3-VL, reduced to what one user turn needs.
 CHAT_TEMPLATE = (
@@ -42,7 +66,7 @@ def make_tiny_backbone(folder: Path, *, width: int = 128, text_layers: int = 6, 
         FileExistsError: `folder` exists.
     """
     text = {
-        "vocab_size": len(_byte_tokenizer()),
+        "vocab_size": len(_tokenizer()),
         "hidden_size": width,
         "intermediate_size": 2 * width,
         "num_hidden_layers": text_layers,
@@ -80,7 +104,7 @@ def write_random_backbone(
     folder = Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} exists; remove it or choose another folder")
-    tokenizer = _byte_tokenizer()
+    tokenizer = _tokenizer()
     token_id = tokenizer.convert_tokens_to_ids
     config = Qwen3VLConfig(
         text_config=text,
@@ -116,12 +140,19 @@ def write_random_backbone(
     return folder
 
 
-def _byte_tokenizer() -> Qwen2TokenizerFast:
-    """One token per byte: any instruction can be read, in any language."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
+def _tokenizer() -> Qwen2TokenizerFast:
+    """One token per common word, and per byte of all others: any instruction can be read, in any language."""
+    backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=10_000,  # more than all merges make
+        min_frequency=1,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    # At the beginning, with and without a capital, and behind a space.
+    backend.train_from_iterator((f"{text} {word}" for word in WORDS.split() for text in (word, word.title())), trainer)
     tokenizer = Qwen2TokenizerFast(
         tokenizer_object=backend, unk_token=None, eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
