@@ -34,12 +34,12 @@ def read_rollouts(eval_dir: Path, seeds: Sequence[int]) -> list[Rollout]:
     ]
 
 
-def write_animation(rollouts: Sequence[Rollout], instruction: str, path: Path) -> None:
+def write_animation(rollouts: Sequence[Rollout], title: str, path: Path) -> None:
     """Writes the episodes side by side, each waiting at its end for the longest, as an endless animated picture.
 
     Args:
         rollouts: At least one, all of one size and rate.
-        instruction: What the player was told.
+        title: Stands over them; what each was told is in its video.
         path: The picture, .webp or .gif.
     """
     films, rates = zip(*(_read_video(rollout.video) for rollout in rollouts), strict=True)
@@ -50,7 +50,7 @@ def write_animation(rollouts: Sequence[Rollout], instruction: str, path: Path) -
         for film, rollout in zip(films, rollouts, strict=True):
             steps = min(step + 1, len(film))
             panels.append(_panel(film[steps - 1], steps / fps, rollout.success if steps == len(film) else None))
-        pictures.append(_side_by_side(panels, f"“{instruction}”"))
+        pictures.append(_side_by_side(panels, title))
     durations_ms = [round(1000 / fps)] * (len(pictures) - 1) + [HOLD_LAST_MS]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations_ms, loop=0, quality=60)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lerobot_qwenvla.devices.executor import ExecutionConfig, Executor
 from lerobot_qwenvla.miniworld.controls import MAX_TURN_DEG, Controls, decode_controls
-from lerobot_qwenvla.miniworld.tasks import NEW_PAIRS, NEW_WORDS, RECORDED, WRONG_OBJECT, find_task
+from lerobot_qwenvla.miniworld.tasks import NEW_WORDS, RECORDED, WORLD_OPTIONS, WRONG_OBJECT, find_task
 from lerobot_qwenvla.miniworld.worlds import world_class
 from recordings_to_lerobot.actions.channels import CHANNELS, MOUSE_CHANNELS
 from recordings_to_lerobot.inspection.painting import Painter
@@ -92,7 +92,7 @@ class MiniworldEnv(gym.Env):
             OpenGLMissingError: A system library is missing.
         """
         width_px, height_px = self.canvas_px
-        options = {"new_pairs": True} if self._variation == NEW_PAIRS else {}
+        options = WORLD_OPTIONS.get(self._variation, {})
         # The window for human eyes is never drawn here, and at stock size it would cost 120 MB.
         world = world_class(self._known.world)(
             obs_width=width_px, obs_height=height_px, window_width=1, window_height=1, **options

@@ -25,12 +25,27 @@ class GoToObject(MiniWorldEnv, utils.EzPickle):
         names: What each object is called, "red ball", the goal first.
     """
 
-    def __init__(self, size: float = 10, max_episode_steps: int = 180, new_pairs: bool = False, **kwargs):
-        """`size` is the side of the room in metres; with `new_pairs` the goal is of a pair that is never recorded."""
-        self.size = size
-        self.new_pairs = new_pairs
+    def __init__(
+        self,
+        size: float = 10,
+        max_episode_steps: int = 180,
+        new_pairs: bool = False,
+        goal_index: int = 0,
+        **kwargs,
+    ):
+        """Room of a seed, the same whichever of its objects is the goal.
+
+        Args:
+            size: Side of the room in metres.
+            max_episode_steps: Step budget.
+            new_pairs: Whether the first object is of a pair that is never recorded.
+            goal_index: Which of the objects is the goal, below `FEWEST`.
+            kwargs: Of every Miniworld.
+        """
+        assert 0 <= goal_index < FEWEST
+        self.size, self.new_pairs, self.goal_index = size, new_pairs, goal_index
         MiniWorldEnv.__init__(self, max_episode_steps=max_episode_steps, **kwargs)
-        utils.EzPickle.__init__(self, size, max_episode_steps, new_pairs, **kwargs)
+        utils.EzPickle.__init__(self, size, max_episode_steps, new_pairs, goal_index, **kwargs)
 
     def _gen_world(self):
         self.add_rect_room(min_x=0, max_x=self.size, min_z=0, max_z=self.size)
@@ -39,8 +54,9 @@ class GoToObject(MiniWorldEnv, utils.EzPickle):
         if self.new_pairs:
             pairs[0] = NEW_PAIRS[self.np_random.integers(len(NEW_PAIRS))]
         objects = [make_object(color, shape) for color, shape in pairs]
-        self.goal = objects[0]
-        self.names = {entity: f"{color} {shape}" for entity, (color, shape) in zip(objects, pairs, strict=True)}
+        self.goal = objects[self.goal_index]
+        names = {entity: f"{color} {shape}" for entity, (color, shape) in zip(objects, pairs, strict=True)}
+        self.names = {self.goal: names.pop(self.goal), **names}
         self._place_apart([*objects, self.agent])
 
     def _place_apart(self, entities: list[Entity]) -> None:

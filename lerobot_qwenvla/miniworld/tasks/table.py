@@ -1,10 +1,18 @@
 """The Miniworld tasks that can be recorded, trained on and evaluated, and in which variations."""
 
 from dataclasses import dataclass
+from typing import Any
 
 # What an episode is like. Only the first is ever recorded; the others ask what a policy learned from it.
 RECORDED, NEW_WORDS, NEW_PAIRS, WRONG_OBJECT = "recorded", "new_words", "new_pairs", "wrong_object"
-VARIATIONS = (RECORDED, NEW_WORDS, NEW_PAIRS, WRONG_OBJECT)
+SECOND_OBJECT, THIRD_OBJECT = "second_object", "third_object"
+VARIATIONS = (RECORDED, NEW_WORDS, NEW_PAIRS, WRONG_OBJECT, SECOND_OBJECT, THIRD_OBJECT)
+# Arguments of the worlds of a variation; all others differ only in what the player is told.
+WORLD_OPTIONS: dict[str, dict[str, Any]] = {
+    NEW_PAIRS: {"new_pairs": True},
+    SECOND_OBJECT: {"goal_index": 1},
+    THIRD_OBJECT: {"goal_index": 2},
+}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,15 @@ import pytest
 
 from lerobot_qwenvla.miniworld.environment import MiniworldEnv
 from lerobot_qwenvla.miniworld.players.sight import look
-from lerobot_qwenvla.miniworld.tasks import NEW_PAIRS, NEW_WORDS, RECORDED, TASKS, WRONG_OBJECT
+from lerobot_qwenvla.miniworld.tasks import (
+    NEW_PAIRS,
+    NEW_WORDS,
+    RECORDED,
+    SECOND_OBJECT,
+    TASKS,
+    THIRD_OBJECT,
+    WRONG_OBJECT,
+)
 from lerobot_qwenvla.recorder.play import evaluate_player
 from recordings_to_lerobot.actions.encoding import action_vector
 
@@ -83,6 +91,29 @@ def test_the_same_seed_is_the_same_world_in_other_words(make_env):
         assert worlds[0] == worlds[1] == worlds[2]
         assert make_env(NEW_WORDS).task_description not in make_env().task_description
         assert told(make_env(NEW_WORDS)) == told(make_env()) != told(make_env(WRONG_OBJECT))
+
+
+def test_the_same_room_can_be_told_any_of_three_objects(make_env):
+    for seed in range(5):
+        rooms, goals = [], []
+        for variation in (RECORDED, SECOND_OBJECT, THIRD_OBJECT):
+            env = make_env(variation)
+            env.reset(seed=seed)
+            rooms.append({name: tuple(entity.pos) for entity, name in env.world.names.items()} | {"pose": env.pose})
+            goals.append(env.world.names[env.goal])
+            assert told(env) == goals[-1]
+        assert rooms[0] == rooms[1] == rooms[2]
+        assert len(set(goals)) == 3
+
+
+def test_in_such_a_room_only_the_named_object_is_success(make_env):
+    env = make_env(THIRD_OBJECT)
+    for seed in range(3):
+        env.reset(seed=seed)
+        for i in range(len(names(env))):
+            env.reset(seed=seed)
+            entity, name = list(env.world.names.items())[i]
+            assert stand_beside(env, entity)[2] == (name == told(env))
 
 
 def test_reaching_the_goal_is_success_and_touching_another_object_the_end(make_env):
