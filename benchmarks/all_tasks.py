@@ -18,7 +18,7 @@ from typing import Any
 from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.runner import run_stages
 from lerobot_qwenvla.demo.stages import baselines, evaluated, featured, recorded, trained
-from lerobot_qwenvla.evaluation.success import wilson_interval
+from lerobot_qwenvla.evaluation.success import success_rate
 from lerobot_qwenvla.miniworld.tasks import NEW_WORDS, RECORDED, TASKS
 
 OPTIONS = DemoConfig(
@@ -29,18 +29,11 @@ OPTIONS = DemoConfig(
 )
 
 
-def rate(successes: list[bool]) -> dict[str, Any]:
-    return {
-        "success": sum(successes) / len(successes),
-        "interval_95": [round(bound, 3) for bound in wilson_interval(sum(successes), len(successes))],
-    }
-
-
 def read_tasks(eval_dir: Path) -> dict[str, Any]:
     """What lerobot-eval measured, by task."""
     measured = json.loads((eval_dir / "eval_info.json").read_text())["per_task"]
     return {
-        task["task_group"]: rate(task["metrics"]["successes"])
+        task["task_group"]: success_rate(task["metrics"]["successes"])
         | {"mean_reward": round(fmean(task["metrics"]["sum_rewards"]), 2)}
         for task in measured
     }
@@ -64,7 +57,7 @@ def measure_players(options: DemoConfig, tasks: list[str]) -> dict[str, Any]:
     stages = {task: baselines(replace(options, task=task), f"baselines-{task}") for task in tasks}
     run_stages(list(stages.values()), options.output_dir)
     played = {task: json.loads(stage.output.read_text()) for task, stage in stages.items()}
-    return {player: {task: rate(played[task][player]) for task in tasks} for player in ("scripted", "random")}
+    return {player: {task: success_rate(played[task][player]) for task in tasks} for player in ("scripted", "random")}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import yaml
 from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.runner import Stage, program, run_stages
 from lerobot_qwenvla.demo.stages import evaluated, recorded
-from lerobot_qwenvla.evaluation.success import read_successes, wilson_interval
+from lerobot_qwenvla.evaluation.success import read_successes, success_rate
 
 SETTINGS = {
     # From scratch, as our expert: no ImageNet weights to download. The rate of 1e-5 is for finetuning those.
@@ -62,8 +62,7 @@ def main() -> None:
     result = {
         "policy": "act",
         "episodes": len(successes),
-        "success": sum(successes) / len(successes),
-        "interval_95": wilson_interval(sum(successes), len(successes)),
+        **success_rate(successes),
         "steps": args.steps,
         "train_seed": args.seed,
         "train_seconds": seconds[training.name],

@@ -19,7 +19,7 @@ from lerobot_qwenvla.demo.animation import read_rollouts, write_animation
 from lerobot_qwenvla.demo.options import DemoConfig
 from lerobot_qwenvla.demo.runner import Stage, run_stages
 from lerobot_qwenvla.demo.stages import baselines, evaluated, featured, recorded, trained
-from lerobot_qwenvla.evaluation.success import read_successes, wilson_interval
+from lerobot_qwenvla.evaluation.success import read_successes, success_rate
 from lerobot_qwenvla.miniworld.tasks import RECORDED, SECOND_OBJECT, THIRD_OBJECT, VARIATIONS
 
 OPTIONS = DemoConfig(
@@ -33,17 +33,10 @@ OPTIONS = DemoConfig(
 SAME_ROOM = RECORDED, SECOND_OBJECT, THIRD_OBJECT
 
 
-def rate(successes: list[bool]) -> dict[str, Any]:
-    return {
-        "success": sum(successes) / len(successes),
-        "interval_95": [round(bound, 3) for bound in wilson_interval(sum(successes), len(successes))],
-    }
-
-
 def count_same_room(plays: dict[str, Stage]) -> dict[str, Any]:
     """In how many rooms all three were reached."""
     successes = zip(*(read_successes(plays[variation].output) for variation in SAME_ROOM), strict=True)
-    return rate([all(room) for room in successes])
+    return success_rate([all(room) for room in successes])
 
 
 def film_same_room(plays: dict[str, Stage], path: Path) -> None:
@@ -68,7 +61,7 @@ def main() -> None:
         }
         stages = [*recorded(options), featured(options), trained(options, run), *plays.values()]
         seconds = run_stages(stages, options.output_dir)
-        results[run] = {variation: rate(read_successes(stage.output)) for variation, stage in plays.items()}
+        results[run] = {variation: success_rate(read_successes(stage.output)) for variation, stage in plays.items()}
         results[run]["same_room"] = count_same_room(plays)
         film_same_room(plays, OPTIONS.output_dir / f"same_room-{run}.webp")
         results[run]["train_seconds"] = seconds[f"train-{run}"]
@@ -79,7 +72,7 @@ def main() -> None:
         json.dumps(
             {
                 "episodes": OPTIONS.eval_episodes,
-                **{player: rate(played[player]) for player in ("scripted", "random")},
+                **{player: success_rate(played[player]) for player in ("scripted", "random")},
                 "train_seeds": results,
             }
         )

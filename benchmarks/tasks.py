@@ -12,7 +12,7 @@ import time
 from statistics import fmean
 from typing import Any
 
-from lerobot_qwenvla.evaluation.success import wilson_interval
+from lerobot_qwenvla.evaluation.success import success_rate
 from lerobot_qwenvla.miniworld.tasks import TASKS
 from lerobot_qwenvla.recorder.play import PLAYERS, play_seeds
 
@@ -23,8 +23,7 @@ def measure(player: str, task: str, seeds: range, canvas: int) -> dict[str, Any]
     seconds = time.monotonic() - start
     successful = [outcome.steps for outcome in outcomes if outcome.success]
     return {
-        "success": len(successful) / len(outcomes),
-        "interval_95": [round(bound, 3) for bound in wilson_interval(len(successful), len(outcomes))],
+        **success_rate([outcome.success for outcome in outcomes]),
         "mean_steps": round(fmean(outcome.steps for outcome in outcomes), 1),
         "mean_steps_of_successes": round(fmean(successful), 1) if successful else None,
         "mean_reward": round(fmean(outcome.reward for outcome in outcomes), 2),

@@ -13,12 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lerobot_qwenvla.evaluation.success import wilson_interval
+from lerobot_qwenvla.evaluation.success import read_successes, success_rate
 from lerobot_qwenvla.miniworld.tasks import find_task
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
@@ -89,13 +89,7 @@ def where_the_world_waits(folder: Path, options: argparse.Namespace) -> list[boo
         ],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    info = json.loads((folder / "eval" / "eval_info.json").read_text())
-    return [success for task in info["per_task"] for success in task["metrics"]["successes"]]
-
-
-def share(successes: Sequence[bool]) -> dict[str, float | list[float]]:
-    bounds = wilson_interval(sum(successes), len(successes))
-    return {"success": sum(successes) / len(successes), "interval_95": [round(bound, 3) for bound in bounds]}
+    return read_successes(folder / "eval")
 
 
 def main() -> None:
@@ -108,8 +102,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with virtual_desktop(folder) as screen:
-            played = share(in_the_window(screen, folder, options))
-        waited = share(where_the_world_waits(folder, options))
+            played = success_rate(in_the_window(screen, folder, options))
+        waited = success_rate(where_the_world_waits(folder, options))
     ratio = played["success"] / waited["success"] if waited["success"] else None
     print(json.dumps({"window": played, "world_waits": waited, "ratio": ratio, "episodes": options.episodes}))
 

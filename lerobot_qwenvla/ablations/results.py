@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lerobot_qwenvla.evaluation.success import wilson_interval
+from lerobot_qwenvla.evaluation.success import success_rate
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,10 @@ class Row:
     failed: str | None = None
 
 
-def rate(successes: list[bool]) -> dict[str, Any]:
-    """Share of successes with its interval."""
-    return {
-        "success": sum(successes) / len(successes),
-        "interval_95": [round(bound, 3) for bound in wilson_interval(sum(successes), len(successes))],
-    }
-
-
 def over_all_runs(row: Row) -> dict[str, Any]:
     """Rate by variation, over the episodes of all runs together."""
     variations = row.runs[0].successes if row.runs else {}
-    return {each: rate([ok for run in row.runs for ok in run.successes[each]]) for each in variations}
+    return {each: success_rate([ok for run in row.runs for ok in run.successes[each]]) for each in variations}
 
 
 def write_results(rows: list[Row], facts: dict[str, Any], path: Path) -> None:
@@ -62,7 +54,7 @@ def markdown(rows: list[Row]) -> str:
             continue
         rates = over_all_runs(row)
         runs = "; ".join(
-            " / ".join(f"{rate(run.successes[each])['success']:.0%}" for run in row.runs) for each in rates
+            " / ".join(f"{success_rate(run.successes[each])['success']:.0%}" for run in row.runs) for each in rates
         )
         minutes = " / ".join(f"{run.train_seconds / 60:.0f}" for run in row.runs)
         lines.append([row.name, *map(_cell, rates.values()), runs + (", then failed" if row.failed else ""), minutes])

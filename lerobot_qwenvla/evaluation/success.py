@@ -2,14 +2,22 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 
 def read_successes(eval_dir: Path) -> list[bool]:
     """Success of every episode of a lerobot-eval run, in the order of their seeds."""
     evaluation = json.loads((eval_dir / "eval_info.json").read_text(encoding="utf-8"))
     return [bool(success) for task in evaluation["per_task"] for success in task["metrics"]["successes"]]
+
+
+def success_rate(successes: Sequence[bool]) -> dict[str, Any]:
+    """Share of successes and its 95 % interval, as tables and JSON lines give them."""
+    low, high = wilson_interval(sum(successes), len(successes))
+    return {"success": sum(successes) / len(successes), "interval_95": [round(low, 3), round(high, 3)]}
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:

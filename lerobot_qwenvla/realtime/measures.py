@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import mean, median
 from typing import Any
 
-from lerobot_qwenvla.evaluation.success import wilson_interval
+from lerobot_qwenvla.evaluation.success import success_rate
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ def summary(episodes: Sequence[Episode], fps: float) -> dict[str, Any]:
     stalled = sum(episode.stalled_ticks for episode in episodes)
     return {
         "episodes": len(episodes),
-        "success": len(successes) / len(episodes),
-        "interval_95": [round(bound, 3) for bound in wilson_interval(len(successes), len(episodes))],
+        **success_rate([episode.success for episode in episodes]),
         "seconds": round(median(episode.ticks for episode in successes) / fps, 2) if successes else None,
         "reaction_ms": round(1000 * mean(reactions_s)) if reactions_s else None,
         "actions_hz": round(fps * (ticks - stalled) / ticks, 2),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lerobot_qwenvla.evaluation.success import read_successes, wilson_interval
+from lerobot_qwenvla.evaluation.success import read_successes, success_rate, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,10 @@ def test_wilson_interval_contains_the_rate(counts):
     low, high = wilson_interval(successes, trials)
     assert 0 <= low <= successes / trials + 1e-12
     assert successes / trials - 1e-12 <= high <= 1
+
+
+def test_a_success_rate_has_its_interval():
+    assert success_rate([True] * 15 + [False] * 133) == {"success": 15 / 148, "interval_95": [0.062, 0.16]}
 
 
 def test_successes_are_those_of_every_episode(tmp_path):
