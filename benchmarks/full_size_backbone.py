@@ -2,8 +2,8 @@
 
     python benchmarks/full_size_backbone.py outputs/qwen3-vl-2b-random
 
-Time and memory do not depend on what the weights are. Only the tokenizer differs: one token a byte, so that an
-instruction is a few times as many tokens as with the real one.
+Time and memory do not depend on what the weights are. Only the tokenizer differs: it has a few hundred words, and reads
+others in pieces.
 """
 
 import argparse

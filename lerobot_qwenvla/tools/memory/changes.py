@@ -45,9 +45,10 @@ def _kinds(training: Training) -> Iterator[tuple[str, list[tuple[str, Training]]
         yield "time in the backbone", with_setting("dequantize", False)
     if not config.gradient_checkpointing:
         yield "time: about a third more in the expert", with_setting("gradient_checkpointing", True)
-    halves = [training.batch_size >> n for n in range(1, training.batch_size.bit_length())]
-    batches = [(f"--batch_size={size}", replace(training, batch_size=size)) for size in halves]
-    yield "more steps for as many samples, as lerobot-train does not accumulate gradients", batches
+    whole = training.batch_size
+    parts = [size for size in range(whole - 1, 0, -1) if whole % size == 0]
+    batches = [(f"--batch_size={size}", replace(training, batch_size=size)) for size in parts]
+    yield "time: qwenvla-train accumulates their gradients", batches
     for name in ("vision_quantization", "quantization"):
         if getattr(config, name) != "4bit":
             yield "precision of the features", with_setting(name, "4bit")

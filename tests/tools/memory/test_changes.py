@@ -27,3 +27,9 @@ def test_of_each_kind_the_mildest_that_fits_is_found(seeing_config):
         change.peak_bytes == Training(config, size).peak_bytes() < too_much <= Training(config, 2 * size).peak_bytes()
     )
     assert fitting_changes(Training(config, batch_size=1), lambda _: False) == []
+
+
+def test_a_batch_is_split_into_equal_parts_only(seeing_config):
+    config = seeing_config(num_frames=1, **SHALLOW)
+    changes = fitting_changes(Training(config, batch_size=9), lambda _: True)
+    assert "--batch_size=3" in [change.what for change in changes]
