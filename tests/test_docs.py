@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
+from lerobot.datasets import video_utils
 
 from recordings_to_lerobot.recordings.events import read_events
 from tests.recordings_to_lerobot.importers.foreign_recordings import (
@@ -51,6 +52,8 @@ def run_here(command: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     """Exit code of a command that runs in this process: a new one would import LeRobot again, which takes seconds."""
     monkeypatch.setattr(sys, "argv", command)
     AcceleratorState._reset_state(reset_partial_state=True)  # of another page's lerobot-train
+    # A file that is open here would be read by all worker processes of this command, each from where another stopped.
+    video_utils._default_decoder_cache.clear()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         return SCRIPTS[command[0]].load()() or 0

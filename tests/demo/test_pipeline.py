@@ -39,7 +39,7 @@ def test_the_whole_demo_runs_and_a_second_time_it_has_nothing_to_do(short_run, t
     summary = run(config)
     assert json.loads((folder / "summary.json").read_text())["success"] == summary["success"]
     assert summary["success"]["scripted"] == 1.0
-    assert summary["players"]["policy"] == "QwenVLA on a backbone of 12 MB with random weights"
+    assert summary["players"]["policy"] == "QwenVLA on a backbone of 13 MB with random weights"
     assert summary["eval_seeds"] == [100_000]
     assert summary["episodes"] == 3
     assert set(summary["seconds"]) == {

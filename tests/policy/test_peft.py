@@ -209,7 +209,7 @@ def test_an_instruction_is_read_once_while_adapters_stay(adapt):
         adapted.reset()
         decide(adapted)
     between = 2
-    assert [length for length in lengths if length != between] == [24]  # both in one padded batch
+    assert [length for length in lengths if length != between] == [9]  # both in one padded batch
 
 
 def test_cached_frames_give_the_same_actions_as_encoding_all_of_them(adapt):
