@@ -26,7 +26,8 @@ def write_report(out: Path) -> Path:
     dataset = LeRobotDataset(training["dataset"]["repo_id"], root=out / "dataset", video_backend="pyav")
     instruction = dataset.meta.tasks.index[0]
     rollouts = read_rollouts(out / f"evaluate-{seed}", summary["eval_seeds"])
-    write_animation(rollouts[:ANIMATED_EPISODES], f"“{instruction}”", out / "playing.webp")
+    title = f"{summary['task']}, on seeds never recorded"
+    write_animation(rollouts[:ANIMATED_EPISODES], title, out / "playing.webp")
     environment = Environment(
         loader=PackageLoader("lerobot_qwenvla.demo", "."), autoescape=True, undefined=StrictUndefined
     )
