@@ -141,7 +141,7 @@ def write_random_backbone(
 
 
 def _tokenizer() -> Qwen2TokenizerFast:
-    """One token per common word, and per byte of all others: any instruction can be read, in any language."""
+    """One token per common word; others are read in pieces, to single bytes, so that any text in any language is."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
